@@ -1,0 +1,50 @@
+"""The `frcnn` command: registers the stages and turns exceptions into one line and an exit code."""
+
+import errno
+import os
+import sys
+
+import typer
+
+from frcnn.errors import UserError
+from stages import anchors, check, demo, detect, download, evaluate, predict, render, train
+from stages.console import error_console
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Faster R-CNN as a pipeline of stages; add --debug to any command for tracebacks.",
+)
+for module in (download, anchors, train, detect, evaluate, render, demo, check, predict):
+    app.command(module.__name__.removeprefix("stages."))(module.run)
+
+USERS_MISTAKE, OUR_MISTAKE = 2, 1
+# Errors of the operating system that the user can mend: no space, no permission, no such file.
+USERS_ERRNO = {errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR}
+
+
+def main() -> None:
+    """Run the command line; exit 0, 2 for the user's mistake, 1 for ours, 130 after Ctrl-C."""
+    debug = "--debug" in sys.argv
+    sys.argv = [argument for argument in sys.argv if argument != "--debug"]
+    try:
+        app()
+    except BrokenPipeError:
+        os._exit(141)  # the reader of our output went away
+    except Exception as error:
+        if debug:
+            raise
+        sys.exit(_report(error))
+
+
+def _report(error: Exception) -> int:
+    users = isinstance(error, UserError) or (isinstance(error, OSError) and error.errno in USERS_ERRNO)
+    text = str(error)
+    if isinstance(error, OSError) and error.filename:
+        text = f"{error.filename}: {error.strerror}"
+    if not users:
+        text = f"internal error: {type(error).__name__}: {text}; run again with --debug for the traceback"
+    line = " ".join(text.split())
+    error_console.print(f"error: {line}", style="red", markup=False, highlight=False, soft_wrap=True)
+    return USERS_MISTAKE if users else OUR_MISTAKE

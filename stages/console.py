@@ -1,0 +1,38 @@
+"""What the commands print: one console, one style of progress bar."""
+
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+console = Console()
+error_console = Console(stderr=True)
+T = TypeVar("T")
+
+
+def say(text: str) -> None:
+    """Print one plain line (no markup, no wrapping)."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def progress(*extra: str) -> Progress:
+    """Return a progress bar that vanishes when done; `extra` are further column templates."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        *(TextColumn(template) for template in extra),
+        TimeRemainingColumn(),
+        console=error_console,
+        transient=True,
+    )
+
+
+def track(items: Iterable[T], description: str, total: int) -> Iterator[T]:
+    """Yield from `items` with a progress bar."""
+    with progress() as bar:
+        task = bar.add_task(description, total=total)
+        for item in items:
+            yield item
+            bar.advance(task)
