@@ -174,6 +174,8 @@ def load_params(path: Path, overrides: typing.Sequence[str] = ()) -> Params:
         tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; name a parameter file with --params") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not a text file in UTF-8") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}:" if mark else ""
@@ -229,6 +231,8 @@ def _check_relations(params: Params, where: str) -> None:
         raise UserError(f"{where}: data.max_size {params.data.max_size} is less than data.min_size")
     if params.anchors.rpn_negative_iou > params.anchors.rpn_positive_iou:
         raise UserError(f"{where}: anchors.rpn_negative_iou is greater than anchors.rpn_positive_iou")
+    if params.model.weights == "none" and (params.model.norm == "frozen" or params.model.freeze_at > 0):
+        raise UserError(f"{where}: to train from scratch (model.weights: none) set model.norm: trained, model.freeze_at: 0")
     if params.train.keep == "best" and params.train.val_fraction == 0:
         raise UserError(f"{where}: train.keep: best needs train.val_fraction above 0")
 
@@ -253,7 +257,7 @@ def _convert(hint: Any, value: Any, where: str, name: str) -> Any:
     if origin is Annotated:
         inner, (low, high) = typing.get_args(hint)
         number = _convert(inner, value, where, name)
-        if (low is not None and number < low) or (high is not None and number > high):
+        if not (low is None or number >= low) or not (high is None or number <= high):  # not: NaN fits no bound
             raise UserError(f"{where}: {name} is {value}; it must be {_range_words(low, high)}")
         return number
     if origin is Literal:

@@ -1,6 +1,7 @@
 """What the commands print: one console, one style of progress bar."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from rich.console import Console
@@ -36,3 +37,11 @@ def track(items: Iterable[T], description: str, total: int) -> Iterator[T]:
         for item in items:
             yield item
             bar.advance(task)
+
+
+@contextmanager
+def amount_bar(description: str, unit: str = "", scale: float = 1) -> Iterator[Callable[[int, int | None], None]]:
+    """Show a progress bar; yield the function (done, total or None) that moves it."""
+    with progress(unit) as bar:
+        task = bar.add_task(description, total=None)
+        yield lambda done, total: bar.update(task, completed=done * scale, total=total and total * scale)

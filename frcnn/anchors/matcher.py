@@ -1,0 +1,44 @@
+"""Which anchors are objects: the labels of the RPN's training (Faster R-CNN, section 3.1.2)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from frcnn import boxes
+
+POSITIVE, NEGATIVE, IGNORE = 1, 0, -1
+
+
+@dataclass(frozen=True)
+class Match:
+    """Labels (A,) int8 in {1, 0, -1} and, for each anchor, the index (A,) int64 of the object it overlaps most."""
+
+    labels: np.ndarray
+    objects: np.ndarray
+
+
+def match_anchors(
+    anchors: np.ndarray, gt_boxes: np.ndarray, positive_iou: float, negative_iou: float, tie_tolerance: float
+) -> Match:
+    """Label anchors against the objects of one image.
+
+    An anchor is positive where its best IoU reaches `positive_iou`, or where its IoU with some object comes within
+    `tie_tolerance` of the best that any anchor has with that object and is above 0; negative where its best IoU is
+    below `negative_iou`; ignored otherwise. Its object is always its own best, the first on a tie.
+
+    Args:
+        anchors: (A, 4) float32, only those that may take part.
+        gt_boxes: (G, 4) float32 in the same pixels; G may be 0, then every anchor is negative.
+    """
+    if len(gt_boxes) == 0 or len(anchors) == 0:
+        return Match(np.zeros(len(anchors), np.int8), np.zeros(len(anchors), np.int64))
+    # float32 corners, float64 overlaps: the arithmetic whose ties published implementations agree on.
+    iou = boxes.iou(anchors.astype(np.float64), gt_boxes.astype(np.float64))
+    best = iou.max(axis=1)
+    labels = np.full(len(anchors), IGNORE, np.int8)
+    labels[best < negative_iou] = NEGATIVE
+    labels[best >= positive_iou] = POSITIVE
+    best_of_object = iou.max(axis=0)
+    among_best = (iou >= best_of_object - tie_tolerance) & (iou > 0)
+    labels[among_best.any(axis=1)] = POSITIVE
+    return Match(labels, iou.argmax(axis=1))

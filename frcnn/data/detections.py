@@ -1,0 +1,213 @@
+"""detections.h5: the boxes that a detector found on one split of a dataset.
+
+The file, version 1 (N images, D detections, C classes):
+
+    attributes       format = "frcnn detections", version = 1, split, weights_sha256
+    image_ids        (N,) UTF-8 text of fixed length, in the order of the split
+    class_names      (C,) UTF-8 text of fixed length, without background
+    offsets          (N + 1,) int64; image i owns rows offsets[i] to offsets[i + 1] of the next three
+    boxes            (D, 4) float32 xyxy, pixels of the original picture, continuous
+    scores           (D,) float32
+    labels           (D,) int64, 1..C
+
+The same detections give the same bytes. Any detector may write such a file and have it judged.
+"""
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from frcnn.errors import UserError
+from frcnn.files import atomic_path
+
+FORMAT, VERSION = "frcnn detections", 1
+
+
+@dataclass(frozen=True)
+class Detections:
+    """Detections on one split; see the top of the module for shapes, dtypes and units."""
+
+    image_ids: list[str]
+    class_names: list[str]
+    offsets: np.ndarray
+    boxes: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
+    weights_sha256: str
+    split: str
+
+    def rows(self, image: int) -> slice:
+        """Return the rows of `boxes`, `scores` and `labels` that belong to the image of this index."""
+        return slice(int(self.offsets[image]), int(self.offsets[image + 1]))
+
+
+def pack_images(
+    image_ids: Sequence[str],
+    class_names: Sequence[str],
+    found: Sequence[Mapping[str, Any]],
+    weights_sha256: str,
+    split: str,
+) -> Detections:
+    """Join the detections of single images.
+
+    Args:
+        image_ids: N names.
+        class_names: C names, without background.
+        found: for each image a mapping with boxes (n, 4), scores (n,) and labels (n,).
+        weights_sha256: digest of the weights that found them.
+        split: name of the split.
+    """
+    counts = [len(image["scores"]) for image in found]
+
+    def join(key: str, empty: np.ndarray) -> np.ndarray:
+        return np.concatenate([empty, *(np.asarray(image[key]).astype(empty.dtype) for image in found)])
+
+    return Detections(
+        image_ids=list(image_ids),
+        class_names=list(class_names),
+        offsets=np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int64),
+        boxes=join("boxes", np.empty((0, 4), np.float32)),
+        scores=join("scores", np.empty(0, np.float32)),
+        labels=join("labels", np.empty(0, np.int64)),
+        weights_sha256=weights_sha256,
+        split=split,
+    )
+
+
+def write_detections(path: Path, detections: Detections) -> None:
+    """Write a detections file, atomically.
+
+    Raises:
+        UserError: the folder cannot be written or the disk is full.
+    """
+    # HDF5 in memory first: HDF5 reports a full disk only when it closes the file, and not as an OSError.
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w", libver=("v110", "v110")) as file:
+        file.attrs["format"] = FORMAT
+        file.attrs["version"] = VERSION
+        file.attrs["split"] = detections.split
+        file.attrs["weights_sha256"] = detections.weights_sha256
+        for name, values in _arrays(detections).items():
+            file.create_dataset(name, data=values, track_times=False)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(buffer.getvalue())
+
+
+def read_detections(path: Path) -> Detections:
+    """Read a detections file.
+
+    Raises:
+        UserError: no such file; not a detections file; another version; damaged.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such detections file; write it with: frcnn detect")
+    try:
+        with h5py.File(path, "r") as file:
+            _check_version(path, file.attrs)
+            detections = Detections(
+                image_ids=_texts(file["image_ids"]),
+                class_names=_texts(file["class_names"]),
+                offsets=file["offsets"][()].astype(np.int64),
+                boxes=file["boxes"][()].astype(np.float32),
+                scores=file["scores"][()].astype(np.float32),
+                labels=file["labels"][()].astype(np.int64),
+                weights_sha256=str(file.attrs["weights_sha256"]),
+                split=str(file.attrs["split"]),
+            )
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+        raise UserError(f"{path}: damaged, or not HDF5 ({_first_line(error)}); write it anew: frcnn detect") from error
+    problem = _inconsistency(detections)
+    if problem:
+        raise UserError(f"{path}: {problem}; write it anew: frcnn detect")
+    return detections
+
+
+def check_agreement(
+    path: Path, detections: Detections, split: str, class_names: Sequence[str], image_ids: Sequence[str]
+) -> None:
+    """Check that detections belong to this split of a dataset; the images may come in any order.
+
+    Args:
+        path: the detections file, for the message.
+        detections: its content.
+        split: name of the dataset's split.
+        class_names: the dataset's classes in order, without background.
+        image_ids: the images of the split.
+
+    Raises:
+        UserError: another split, other classes, an image too many or too few.
+    """
+    if detections.split != split:
+        raise UserError(
+            f"{path}: detections on split {detections.split!r}, not {split!r}; run frcnn detect on that one"
+        )
+    if detections.class_names != list(class_names):
+        theirs, ours = (_few(names) for names in (detections.class_names, class_names))
+        raise UserError(f"{path}: made for the classes {theirs}, but the dataset has {ours}; run frcnn detect again")
+    found, expected = set(detections.image_ids), set(image_ids)
+    if missing := sorted(expected - found):
+        raise UserError(f"{path}: no entry for {_few(missing)} of split {split}; run frcnn detect again")
+    if unknown := sorted(found - expected):
+        raise UserError(f"{path}: holds {_few(unknown)}, not in split {split} of the dataset; run frcnn detect again")
+
+
+def _arrays(detections: Detections) -> dict[str, np.ndarray]:
+    return {
+        "image_ids": _fixed_length(detections.image_ids),
+        "class_names": _fixed_length(detections.class_names),
+        "offsets": np.asarray(detections.offsets, np.int64),
+        "boxes": np.asarray(detections.boxes, np.float32).reshape(-1, 4),
+        "scores": np.asarray(detections.scores, np.float32),
+        "labels": np.asarray(detections.labels, np.int64),
+    }
+
+
+def _fixed_length(texts: Sequence[str]) -> np.ndarray:
+    """Return UTF-8 bytes of one length, which, unlike HDF5's variable length, always lie in the file alike."""
+    encoded = [text.encode("utf-8") for text in texts]
+    length = max([1, *(len(text) for text in encoded)])
+    return np.array(encoded, dtype=h5py.string_dtype("utf-8", length))
+
+
+def _texts(dataset: h5py.Dataset) -> list[str]:
+    return [text.decode("utf-8") if isinstance(text, bytes) else str(text) for text in dataset[()]]
+
+
+def _check_version(path: Path, attributes: Mapping[str, Any]) -> None:
+    if attributes.get("format") != FORMAT:
+        raise UserError(f"{path}: not a detections file; write one with: frcnn detect")
+    if attributes.get("version") != VERSION:
+        raise UserError(
+            f"{path}: version {attributes.get('version')} of the detections file, but this program reads {VERSION}; "
+            "write it anew: frcnn detect"
+        )
+
+
+def _inconsistency(detections: Detections) -> str | None:
+    """Return what contradicts the schema in a file that could be read, or None."""
+    count, offsets, ids = len(detections.scores), detections.offsets, detections.image_ids
+    if detections.boxes.shape != (count, 4) or detections.labels.shape != (count,):
+        return "boxes, scores and labels differ in length"
+    if len(offsets) != len(ids) + 1 or offsets[0] != 0 or offsets[-1] != count or np.any(np.diff(offsets) < 0):
+        return "offsets do not divide the rows among the images"
+    if len(set(ids)) != len(ids):
+        return "an image stands in it twice"
+    if not np.isfinite(detections.boxes).all() or not np.isfinite(detections.scores).all():
+        return "a box or score is not a finite number"
+    if count and not (detections.labels.min() >= 1 and detections.labels.max() <= len(detections.class_names)):
+        return "a label names no class"
+    return None
+
+
+def _few(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

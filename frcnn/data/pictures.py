@@ -1,0 +1,112 @@
+"""Decode and resize pictures: every mode becomes 8-bit RGB, every EXIF rotation is applied.
+
+Boxes belong to the upright picture, as people see it when they draw them; all sizes here are of that picture.
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from frcnn.errors import UserError
+
+ORIENTATION = 0x0112  # EXIF tag
+TRANSPOSE = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+
+def read_picture(path: Path) -> np.ndarray:
+    """Decode a picture, upright, as (H, W, 3) uint8 RGB.
+
+    Grey, CMYK, palette and 1-bit pictures are converted; of 16 bits the upper 8 are kept; transparency is laid over
+    white, as most viewers show it; of several frames the first is taken.
+
+    Raises:
+        UserError: no such file, not a picture, truncated, or pixels of floating point.
+    """
+    try:
+        with Image.open(path) as image:
+            orientation = _orientation(image)  # before the pixels are loaded, as in picture_size
+            image.load()
+            rgb = _to_rgb(image)
+    except Exception as error:  # a damaged file makes Pillow raise nearly anything
+        raise _unreadable(path, error) from error
+    if orientation in TRANSPOSE:
+        rgb = rgb.transpose(TRANSPOSE[orientation])
+    return np.asarray(rgb)
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    """Return (width, height) of the upright picture in pixels, from the file's header alone.
+
+    Raises:
+        UserError: no such file or not a picture.
+    """
+    (width, height), orientation = _header(path)
+    return (height, width) if orientation >= 5 else (width, height)
+
+
+def stored_size(path: Path) -> tuple[int, int]:
+    """Return (width, height) in pixels as stored, before EXIF rotation; errors as `picture_size`."""
+    return _header(path)[0]
+
+
+def resized_size(width: int, height: int, min_size: int, max_size: int) -> tuple[int, int]:
+    """Return (width, height) in pixels with the short side at `min_size` and the long side at most `max_size`."""
+    scale = min(min_size / min(width, height), max_size / max(width, height))
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def resize(
+    image: np.ndarray, width: int, height: int, interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+) -> np.ndarray:
+    """Resize an (H, W, 3) uint8 image to (height, width, 3) uint8, anti-aliased when it shrinks."""
+    if image.shape[:2] == (height, width):
+        return image
+    return np.asarray(Image.fromarray(image).resize((width, height), RESAMPLING[interpolation]))
+
+
+def _header(path: Path) -> tuple[tuple[int, int], int]:
+    try:
+        with Image.open(path) as image:
+            return image.size, _orientation(image)
+    except Exception as error:
+        raise _unreadable(path, error) from error
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation, 1 to 8."""
+    # The method of the base class: PNG's own would decode the whole picture in search of a late EXIF chunk.
+    value: Any = Image.Image.getexif(image).get(ORIENTATION, 1)
+    return value if value in TRANSPOSE else 1
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "F":
+        raise ValueError("its pixels are floating-point numbers; save it with 8 bits a channel")
+    if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip at 255
+        grey = np.clip(np.asarray(image).astype(np.int64), 0, 65535) >> 8
+        return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, "white")
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def _unreadable(path: Path, error: Exception) -> UserError:
+    if isinstance(error, FileNotFoundError):
+        return UserError(f"{path}: no such picture")
+    if isinstance(error, UnidentifiedImageError):
+        return UserError(f"{path}: unreadable picture: not a format that is known; replace or remove it")
+    reason = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
+    return UserError(f"{path}: unreadable picture: {reason}; replace or remove it")

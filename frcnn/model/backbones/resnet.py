@@ -1,0 +1,94 @@
+"""ResNets (He et al., 2016) cut as C4: stem to layer3 for the image, layer4 for each RoI."""
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
+from torchvision.ops import FrozenBatchNorm2d
+
+LAYERS: dict[str, tuple[type[BasicBlock] | type[Bottleneck], list[int]]] = {
+    "resnet18": (BasicBlock, [2, 2, 2, 2]),
+    "resnet34": (BasicBlock, [3, 4, 6, 3]),
+    "resnet50": (Bottleneck, [3, 4, 6, 3]),
+    "resnet101": (Bottleneck, [3, 4, 23, 3]),
+    "resnet152": (Bottleneck, [3, 8, 36, 3]),
+}
+
+
+class WideResNet(ResNet):
+    """torchvision's ResNet with its first stage `width` channels wide (64 is the published network)."""
+
+    def __init__(
+        self,
+        block: type[BasicBlock] | type[Bottleneck],
+        layers: list[int],
+        width: int,
+        norm_layer: Callable[..., nn.Module],
+    ) -> None:
+        """Build stem and layers 1 to 4; there is no classifier."""
+        nn.Module.__init__(self)
+        self._norm_layer = norm_layer
+        self.inplanes, self.dilation, self.groups, self.base_width = width, 1, 1, 64
+        self.conv1 = nn.Conv2d(3, width, kernel_size=7, stride=2, padding=3, bias=False)
+        self.bn1 = norm_layer(width)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
+        self.layer1 = self._make_layer(block, width, layers[0])
+        self.layer2 = self._make_layer(block, 2 * width, layers[1], stride=2)
+        self.layer3 = self._make_layer(block, 4 * width, layers[2], stride=2)
+        self.layer4 = self._make_layer(block, 8 * width, layers[3], stride=2)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
+class ResNetBackbone(nn.Module):
+    """Images (N, 3, H, W) to features (N, D, ceil(H/16), ceil(W/16)); keys are torchvision's."""
+
+    def __init__(self, network: WideResNet, freeze_at: int) -> None:
+        """Take stem to layer3 and freeze the first `freeze_at` of (stem, layer1, layer2, layer3)."""
+        super().__init__()
+        self.conv1, self.bn1, self.relu, self.maxpool = network.conv1, network.bn1, network.relu, network.maxpool
+        self.layer1, self.layer2, self.layer3 = network.layer1, network.layer2, network.layer3
+        self.out_channels = network.inplanes // 2  # inplanes is what layer4 puts out
+        stem = nn.ModuleList([self.conv1, self.bn1])
+        self._frozen = list((stem, self.layer1, self.layer2, self.layer3)[:freeze_at])
+        for part in self._frozen:
+            part.requires_grad_(False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the feature map of layer3."""
+        x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        return self.layer3(self.layer2(self.layer1(x)))
+
+    def train(self, mode: bool = True) -> "ResNetBackbone":
+        """Set the mode, except that frozen parts keep their running statistics."""
+        super().train(mode)
+        for part in self._frozen:
+            part.eval()
+        return self
+
+
+class ResNetHead(nn.Module):
+    """RoI features (R, D, 7, 7) to vectors (R, 2D) by layer4 and pooling; keys are torchvision's."""
+
+    def __init__(self, network: WideResNet, pool: str) -> None:
+        """Take layer4; `pool` is avg or max over its 4 x 4 map."""
+        super().__init__()
+        self.layer4 = network.layer4
+        self.out_channels = network.inplanes
+        self._pool = pool
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return one vector an RoI."""
+        maps = self.layer4(features)
+        return maps.mean(dim=(2, 3)) if self._pool == "avg" else maps.amax(dim=(2, 3))
+
+
+def build_resnet(
+    backbone: str, width: int, norm: str, freeze_at: int, head_pool: str
+) -> tuple[ResNetBackbone, ResNetHead]:
+    """Return backbone and head with random weights; norm is `frozen` or `trained`."""
+    block, layers = LAYERS[backbone]
+    network = WideResNet(block, layers, width, FrozenBatchNorm2d if norm == "frozen" else nn.BatchNorm2d)
+    return ResNetBackbone(network, freeze_at), ResNetHead(network, head_pool)

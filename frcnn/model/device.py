@@ -1,0 +1,35 @@
+"""Choose device and precision."""
+
+import torch
+
+from frcnn.errors import UserError
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the torch device for `auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:N`.
+
+    Raises:
+        UserError: not a device, or one that this machine lacks.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UserError(f"--device {name}: not a device; use cpu, cuda, cuda:N or auto") from error
+    if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
+        raise UserError(f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices; use --device cpu")
+    return device
+
+
+def choose_precision(name: str, device: torch.device) -> torch.dtype:
+    """Return the dtype of convolutions and matrix products for `float32`, `bf16` or `auto` (bf16 where it is fast)."""
+    if name == "auto":
+        name = "bf16" if _fast_bf16(device) else "float32"
+    return {"float32": torch.float32, "bf16": torch.bfloat16}[name]
+
+
+def _fast_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()

@@ -1,0 +1,99 @@
+"""Detect objects in pictures of any size, in pixels of the originals."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from frcnn import boxes
+from frcnn.data.pictures import resize, resized_size
+from frcnn.model.device import choose_device, choose_precision
+from frcnn.model.faster_rcnn import FasterRCNN
+from frcnn.model.weights import load_model
+from frcnn.params import Detect
+
+
+@dataclass(frozen=True)
+class Detector:
+    """A trained model in evaluation mode on its device."""
+
+    model: FasterRCNN
+    device: torch.device
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of labels 1..C."""
+        return self.model.config.class_names
+
+
+def load_detector(weights: Path, device: str) -> Detector:
+    """Load a weights file for detection on `cpu`, `cuda`, `cuda:N` or `auto`.
+
+    Raises:
+        UserError: the file does not fit, or there is no such device.
+    """
+    chosen = choose_device(device)
+    model = load_model(weights).to(chosen).eval()
+    return Detector(model.to(memory_format=torch.channels_last), chosen)
+
+
+def detect_images(detector: Detector, images: Sequence[np.ndarray], settings: Detect) -> list[dict[str, np.ndarray]]:
+    """Detect objects in one batch of pictures.
+
+    Args:
+        images: (H, W, 3) uint8 RGB, each of its own size.
+
+    Returns:
+        Per picture, best first: boxes (D, 4) float32 in pixels of the original, scores (D,) float32,
+        labels (D,) int64 in 1..C.
+    """
+    return detect_resized(
+        detector,
+        [prepare(image, detector.model) for image in images],
+        [(image.shape[1], image.shape[0]) for image in images],
+        settings,
+    )
+
+
+def prepare(image: np.ndarray, model: FasterRCNN) -> np.ndarray:
+    """Return a picture (H, W, 3) uint8 resized as the model was trained."""
+    data = model.config.data
+    size = resized_size(image.shape[1], image.shape[0], data.min_size, data.max_size)
+    return resize(image, *size, data.interpolation)
+
+
+def detect_resized(
+    detector: Detector,
+    resized: Sequence[np.ndarray],
+    sizes_original: Sequence[tuple[int, int]],
+    settings: Detect,
+) -> list[dict[str, np.ndarray]]:
+    """Do the work of `detect_images` on pictures that `prepare` has resized; sizes are (width, height)."""
+    sizes = [(image.shape[1], image.shape[0]) for image in resized]
+    batch = pad_images(resized).to(detector.device)
+    precision = choose_precision(settings.precision, detector.device)
+    found = detector.model.detect(batch, sizes, settings, precision)
+    return [
+        {
+            "boxes": _to_original(found_boxes.cpu().numpy(), size, original),
+            "scores": scores.cpu().numpy(),
+            "labels": labels.cpu().numpy(),
+        }
+        for (found_boxes, scores, labels), size, original in zip(found, sizes, sizes_original, strict=True)
+    ]
+
+
+def pad_images(images: Sequence[np.ndarray]) -> torch.Tensor:
+    """Stack pictures (H, W, 3) uint8 as (N, 3, Hmax, Wmax), padded with 0 at the right and bottom."""
+    height, width = (max(image.shape[axis] for image in images) for axis in (0, 1))
+    batch = np.zeros((len(images), height, width, 3), np.uint8)
+    for row, image in zip(batch, images, strict=True):
+        row[: image.shape[0], : image.shape[1]] = image
+    return torch.from_numpy(batch).permute(0, 3, 1, 2)
+
+
+def _to_original(resized: np.ndarray, size: tuple[int, int], original: tuple[int, int]) -> np.ndarray:
+    scale = np.array([original[0] / size[0], original[1] / size[1]] * 2, dtype=np.float32)
+    return boxes.clip(resized * scale, *map(float, original)).astype(np.float32)

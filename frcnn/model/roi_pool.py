@@ -1,0 +1,56 @@
+"""Cut a fixed grid of features out of the map for every RoI: RoIAlign (Mask R-CNN, section 3) or RoIPool (Fast R-CNN).
+
+RoIAlign is written as two matrix products. Its bilinear samples and their mean separate into rows and columns, so
+out = rows @ features @ columns^T with one small matrix an RoI and axis. That agrees with torchvision's RoIAlign
+(aligned=True), and its backward pass is a matrix product too: fast on the CPU and the same bits at every run.
+"""
+
+import torch
+from torch import Tensor
+from torchvision.ops import roi_pool
+
+
+def pool_rois(features: Tensor, rois: Tensor, *, op: str, size: int, sampling_ratio: int, stride: int) -> Tensor:
+    """Return the features (R, D, size, size) of one image's RoIs.
+
+    Args:
+        features: (D, H, W), the image's own grid without padding.
+        rois: (R, 4) in pixels of the resized image; clipped to the grid, so that no bin lies outside it.
+        op: "align" or "pool".
+        sampling_ratio: samples a bin and axis of RoIAlign.
+        stride: pixels a cell.
+    """
+    height, width = features.shape[-2:]
+    limit = rois.new_tensor([width, height, width, height]) * stride
+    rois = torch.minimum(rois.clamp(min=0), limit)
+    if op == "pool":
+        # Our right and bottom edges are exclusive; RoIPool takes the indices of the last row and column.
+        return roi_pool(features[None], [rois], output_size=size, spatial_scale=1 / stride)
+    return roi_align(features, rois / stride, size, sampling_ratio)
+
+
+def roi_align(features: Tensor, rois: Tensor, size: int, sampling_ratio: int) -> Tensor:
+    """Return RoIAlign of features (D, H, W) over rois (R, 4) in cells: (R, D, size, size).
+
+    A coordinate c in cells lies at index c - 0.5 (`aligned`).
+    """
+    height, width = features.shape[-2:]
+    columns = _weights(rois[:, 0], rois[:, 2], width, size, sampling_ratio).to(features.dtype)
+    rows = _weights(rois[:, 1], rois[:, 3], height, size, sampling_ratio).to(features.dtype)
+    depth = features.shape[0]
+    # (R * size, H) @ (H, D * W), then per RoI (D, size, W) @ (W, size)
+    by_row = rows.flatten(0, 1) @ features.permute(1, 0, 2).reshape(height, -1)
+    by_row = by_row.view(len(rois), size * depth, width)
+    return (by_row @ columns.transpose(1, 2)).view(len(rois), size, depth, size).transpose(1, 2)
+
+
+def _weights(low: Tensor, high: Tensor, cells: int, size: int, sampling_ratio: int) -> Tensor:
+    """Return (R, size, cells): what each cell along one axis contributes to each bin."""
+    samples = size * sampling_ratio
+    step = (torch.arange(samples, device=low.device, dtype=low.dtype) + 0.5) / samples
+    position = low[:, None] - 0.5 + step * (high - low)[:, None]
+    reached = (position >= -1) & (position <= cells)
+    position = position.clamp(0, cells - 1)
+    cell = torch.arange(cells, device=low.device, dtype=low.dtype)
+    tent = (1 - (position[..., None] - cell).abs()).clamp(min=0)  # bilinear interpolation
+    return (tent * reached[..., None]).unflatten(1, (size, sampling_ratio)).mean(2)

@@ -1,0 +1,78 @@
+"""Unpack archives (tar, compressed tar, zip), refusing what could reach outside the folder."""
+
+import lzma
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+
+from frcnn.errors import UserError
+from frcnn.files import atomic_path
+
+BLOCK = 512  # bytes of a tar block; an archive ends with blocks of zeros
+DAMAGED = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, RuntimeError)
+Progress = Callable[[int, int | None], None]
+
+
+def unpack(archive: Path, folder: Path, on_progress: Progress | None = None) -> None:
+    """Unpack an archive; `folder` appears when all of it is there.
+
+    Args:
+        archive: .tar, .tar.gz, .tgz, .tar.bz2, .tar.xz or .zip, recognised by content.
+        folder: must not exist.
+        on_progress: called with (members done, members in all, if known).
+
+    Raises:
+        UserError: not an archive, truncated or damaged, or a member that is a link, a device, or has an absolute path
+            or one with "..": nothing is left in `folder`.
+    """
+    if not archive.is_file():
+        raise UserError(f"{archive}: no such archive")
+    report = on_progress or _ignore
+    with atomic_path(folder) as temporary:
+        temporary.mkdir()
+        try:
+            if zipfile.is_zipfile(archive) and not tarfile.is_tarfile(archive):
+                _unpack_zip(archive, temporary, report)
+            else:
+                _unpack_tar(archive, temporary, report)
+        except DAMAGED as error:
+            raise UserError(f"{archive}: truncated, damaged or no archive: {error}; fetch it again") from error
+
+
+def _unpack_tar(archive: Path, folder: Path, report: Progress) -> None:
+    with tarfile.open(archive) as tar:
+        for done, member in enumerate(tar, 1):
+            _check_name(archive, member.name)
+            if not (member.isreg() or member.isdir()):
+                raise UserError(f"{archive}: member {member.name} is a link or device; make an archive of plain files")
+            tar.extract(member, folder, set_attrs=False, filter="data")
+            report(done, None)
+        # tarfile takes a damaged header or an end between two members for the end of the archive
+        assert tar.fileobj is not None
+        tar.fileobj.seek(tar.offset)
+        if tar.fileobj.read(BLOCK) != bytes(BLOCK):
+            raise tarfile.ReadError("no end mark")
+
+
+def _unpack_zip(archive: Path, folder: Path, report: Progress) -> None:
+    with zipfile.ZipFile(archive) as file:
+        members = file.infolist()
+        for done, member in enumerate(members, 1):
+            _check_name(archive, member.filename)
+            if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
+                raise UserError(f"{archive}: member {member.filename} is a link or device; make one of plain files")
+            file.extract(member, folder)
+            report(done, len(members))
+
+
+def _check_name(archive: Path, name: str) -> None:
+    path = PurePosixPath(name.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts:
+        raise UserError(f"{archive}: member {name} lies outside the archive's folder; nothing was unpacked")
+
+
+def _ignore(done: int, total: int | None) -> None:
+    """Report no progress."""

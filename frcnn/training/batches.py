@@ -1,0 +1,162 @@
+"""From anchors.h5 and pictures to batches; what a batch holds depends on seed, phase, epoch and place alone.
+
+No random state is carried along, so a run that was interrupted goes on with the bytes of one that was not, and the
+number of loading workers changes nothing.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from frcnn.anchors.grid import feature_grid
+from frcnn.anchors.label import Labels
+from frcnn.anchors.targets import AnchorTargets
+from frcnn.data.pictures import read_picture, resize
+from frcnn.errors import UserError
+from frcnn.model.faster_rcnn import Batch
+from frcnn.model.inference import pad_images
+from frcnn.model.sampling import sample_anchors
+from frcnn.params import Params
+
+SHUFFLE, FLIP_AND_SAMPLE = 0, 1  # streams of random numbers
+
+
+@dataclass(frozen=True)
+class Source:
+    """What batches are cut from: targets and, in the same order, the paths of the pictures."""
+
+    targets: AnchorTargets
+    pictures: list[Path]
+    params: Params
+
+
+def plan_epoch(source: Source, indices: np.ndarray, phase: int, epoch: int) -> list[np.ndarray]:
+    """Return the image indices of each batch of an epoch.
+
+    Images are shuffled, then batched with others of their orientation, so that little is padded; every image is used
+    once. The last batch of each orientation may be smaller; with batches of one it is a plain shuffle.
+    """
+    train = source.params.train
+    rng = np.random.default_rng((train.seed, SHUFFLE, phase, epoch))
+    shuffled = rng.permutation(indices)
+    if train.batch_size == 1:
+        return list(shuffled[:, None])
+    size = source.targets.size[shuffled]
+    upright = size[:, 1] > size[:, 0]
+    batches = []
+    for group in (shuffled[~upright], shuffled[upright]):
+        batches += [group[i : i + train.batch_size] for i in range(0, len(group), train.batch_size)]
+    return [batches[i] for i in rng.permutation(len(batches))]
+
+
+class EpochBatches(Dataset[Batch]):
+    """The batches of one epoch, made on demand in a loading worker."""
+
+    def __init__(self, source: Source, plan: list[np.ndarray], phase: int, epoch: int, augment: bool = True) -> None:
+        """Serve the plan's batches; `augment` allows flipping."""
+        self.source, self.plan, self.augment = source, plan, augment
+        self.key = (phase, epoch)
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return len(self.plan)
+
+    def __getitem__(self, step: int) -> Batch:
+        """Return batch `step` of the epoch."""
+        return collate([self._sample(int(index)) for index in self.plan[step]], self.source)
+
+    def _sample(self, index: int) -> "Sample":
+        train = self.source.params.train
+        rng = np.random.default_rng((train.seed, FLIP_AND_SAMPLE, *self.key, index))
+        flip = self.augment and rng.random() < train.flip_probability
+        return load_sample(self.source, index, flip, rng)
+
+
+def loader(batches: EpochBatches, start: int, workers: int, pin: bool) -> DataLoader[Batch]:
+    """Return an iterable over the batches from `start` on, in order."""
+    return DataLoader(
+        batches,
+        batch_size=None,
+        sampler=range(start, len(batches)),
+        num_workers=workers,
+        pin_memory=pin,
+        generator=torch.Generator(),  # its own, so that iterating leaves the global one alone
+    )
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image (H, W, 3) uint8 with its objects and its sampled anchors, flat over its own grid."""
+
+    image_id: str
+    image: np.ndarray
+    gt_boxes: np.ndarray
+    gt_labels: np.ndarray
+    anchor_index: np.ndarray
+    anchor_labels: np.ndarray
+    anchor_deltas: np.ndarray
+
+
+def load_sample(source: Source, index: int, flip: bool, rng: np.random.Generator) -> Sample:
+    """Read one picture, resize and flip it, and draw the anchors of its RPN minibatch."""
+    targets, data = source.targets, source.params.data
+    path = source.pictures[index]
+    picture = read_picture(path)
+    if (picture.shape[1], picture.shape[0]) != tuple(targets.size_original[index]):
+        raise UserError(f"{path}: not the size that anchors.h5 was made for; run `frcnn anchors` again")
+    if flip:
+        picture = picture[:, ::-1]
+    width, height = map(int, targets.size[index])
+    labels, gt_labels = targets.image(index, flip)
+    image = resize(np.ascontiguousarray(picture), width, height, data.interpolation)
+    return Sample(targets.image_ids[index], image, labels.gt_boxes, gt_labels, *draw_anchors(labels, source.params, rng))
+
+
+def draw_anchors(
+    labels: Labels, params: Params, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return index (S,), labels (S,) and deltas (S, 4) of the sampled anchors, S = rpn_batch, -1 labels fill up."""
+    train = params.train
+    negatives = np.flatnonzero(np.unpackbits(labels.negative_bits))
+    chosen, background = sample_anchors(
+        len(labels.positive_index), negatives, train.rpn_batch, train.rpn_pos_fraction, rng
+    )
+    index = np.zeros(train.rpn_batch, np.int64)
+    kind = np.full(train.rpn_batch, -1, np.int64)
+    deltas = np.zeros((train.rpn_batch, 4), np.float32)
+    end = len(chosen) + len(background)
+    index[: len(chosen)], index[len(chosen) : end] = labels.positive_index[chosen], background
+    kind[: len(chosen)], kind[len(chosen) : end] = 1, 0
+    deltas[: len(chosen)] = labels.positive_delta[chosen]
+    return index, kind, deltas
+
+
+def collate(samples: list[Sample], source: Source) -> Batch:
+    """Pad samples to a common size; anchors move from each image's own grid to the padded one."""
+    images = pad_images([sample.image for sample in samples])
+    model, anchors = source.params.model, source.params.anchors
+    per_cell = len(anchors.anchor_sizes) * len(anchors.anchor_ratios)
+    _, columns = feature_grid(images.shape[3], images.shape[2], model.backbone)
+    index = []
+    for sample in samples:
+        _, own_columns = feature_grid(sample.image.shape[1], sample.image.shape[0], model.backbone)
+        row, rest = np.divmod(sample.anchor_index, own_columns * per_cell)
+        index.append(row * columns * per_cell + rest)
+    most = max(len(sample.gt_labels) for sample in samples)
+    gt_boxes = np.zeros((len(samples), most, 4), np.float32)
+    gt_labels = np.zeros((len(samples), most), np.int64)
+    for i, sample in enumerate(samples):
+        gt_boxes[i, : len(sample.gt_boxes)], gt_labels[i, : len(sample.gt_labels)] = sample.gt_boxes, sample.gt_labels
+    return Batch(
+        images,
+        [(sample.image.shape[1], sample.image.shape[0]) for sample in samples],
+        torch.from_numpy(gt_boxes),
+        torch.from_numpy(gt_labels),
+        torch.from_numpy(np.stack(index)),
+        torch.from_numpy(np.stack([sample.anchor_labels for sample in samples])),
+        torch.from_numpy(np.stack([sample.anchor_deltas for sample in samples])),
+        [sample.image_id for sample in samples],
+    )

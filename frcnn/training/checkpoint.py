@@ -1,0 +1,65 @@
+"""Keep an interrupted phase: one file, replaced atomically, and a lock so that two trainers never share it."""
+
+import fcntl
+import hashlib
+import json
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import frcnn
+from frcnn.errors import UserError
+from frcnn.files import atomic_path
+
+# The code that decides a training's result; a change of it makes a checkpoint void.
+CODE = ("boxes.py", "anchors", "data", "model", "training")
+
+
+def fingerprint(recipe: dict[str, Any]) -> str:
+    """Return a digest of a recipe (parameters and digests of inputs) and of the code that executes it."""
+    root = Path(frcnn.__file__).parent
+    digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode())
+    for part in CODE:
+        for path in sorted((root / part).rglob("*.py")) if (root / part).is_dir() else [root / part]:
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write a training state; the previous one stays whole until this one is."""
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        torch.save(state, file)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any] | None:
+    """Return the state of an earlier run, None where there is none or it cannot be read."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        return None
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError):
+        return None
+
+
+@contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock.
+
+    Raises:
+        UserError: another training holds it, or the folder cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = open(folder / "lock", "w")  # noqa: SIM115 - closed below, which releases the lock
+    except OSError as error:
+        raise UserError(f"{folder}: cannot keep checkpoints here: {error.strerror}") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(f"{folder}: another training is running here; wait for it or stop it") from error
+        yield

@@ -1,0 +1,64 @@
+"""The training log: mean losses between rows, and the check that they are finite."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from frcnn.model.faster_rcnn import LOSSES
+
+COLUMNS = ("epoch", "step", "images", "learning_rate", *LOSSES, "loss", "val_loss", "val_mAP")
+
+
+class NonFiniteLoss(Exception):
+    """A loss became infinite or NaN; the message names step, images and losses."""
+
+
+@dataclass
+class Log:
+    """Rows of the CSV and the sums of the row to come.
+
+    Losses stay on the device until `collect` asks for them, so that a step does not wait for the host.
+    """
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    sums: list[float] = field(default_factory=lambda: [0.0] * len(LOSSES))
+    images: int = 0
+    _pending: list[tuple[int, list[str], Tensor]] = field(default_factory=list)
+
+    def add(self, step: int, image_ids: list[str], losses: dict[str, Tensor]) -> None:
+        """Note the losses (each (N,)) of a step."""
+        self._pending.append((step, image_ids, torch.stack([losses[name].detach() for name in LOSSES])))
+
+    def collect(self) -> None:
+        """Take the noted losses into the sums.
+
+        Raises:
+            NonFiniteLoss: at the first step that has one.
+        """
+        for step, image_ids, losses in self._pending:
+            values = losses.cpu()
+            if not values.isfinite().all():
+                raise NonFiniteLoss(_describe(step, image_ids, values))
+            self.sums = [total + value for total, value in zip(self.sums, values.sum(1).tolist(), strict=True)]
+            self.images += len(image_ids)
+        self._pending.clear()
+
+    def means(self) -> dict[str, float]:
+        """Return the mean losses an image since the last row, and their sum `loss`; NaN before the first."""
+        means = {name: total / self.images if self.images else math.nan for name, total in zip(LOSSES, self.sums, strict=True)}
+        return means | {"loss": sum(means.values())}
+
+    def close_row(self, epoch: int, step: int, rate: float, **more: float) -> None:
+        """Append a row with the means and start anew."""
+        means = {name: round(value, 6) for name, value in self.means().items()}
+        self.rows.append({"epoch": epoch, "step": step, "images": self.images, "learning_rate": rate, **means, **more})
+        self.sums, self.images = [0.0] * len(LOSSES), 0
+
+
+def _describe(step: int, image_ids: list[str], values: Tensor) -> str:
+    bad = [image_ids[i] for i in torch.nonzero(~values.isfinite().all(0)).flatten().tolist()]
+    losses = ", ".join(f"{name} {value:g}" for name, value in zip(LOSSES, values.mean(1).tolist(), strict=True))
+    return f"step {step}, image {', '.join(bad)}: a loss is not finite ({losses})"

@@ -1,0 +1,208 @@
+"""Train one phase: epochs, steps, checkpoints; the same bytes whether interrupted or not."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from frcnn.data.annotation import Annotation
+from frcnn.model.faster_rcnn import FasterRCNN
+from frcnn.params import Phase, Train
+from frcnn.training.batches import EpochBatches, Source, loader, plan_epoch
+from frcnn.training.checkpoint import load_checkpoint, save_checkpoint
+from frcnn.training.log import Log
+from frcnn.training.optimizer import build_optimizer, learning_rate, set_learning_rate
+from frcnn.training.validate import split_held_out, validate
+
+COLLECT_EVERY = 10  # steps between looks at the losses, which make the host wait for the device
+
+
+class Interrupted(Exception):
+    """Training was asked to stop; its state is saved."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One phase of training and where its state is kept.
+
+    Attributes:
+        number: 1 or 2.
+        fingerprint: of everything that decides the result; a checkpoint of another is not resumed.
+        held_out: annotations of the images that validation uses, in the order of `split_held_out`.
+        checkpoint_seconds: time between checkpoints within an epoch.
+        log_steps: steps between rows of the log; every epoch ends with one.
+    """
+
+    number: int
+    phase: Phase
+    source: Source
+    fingerprint: str
+    checkpoint: Path
+    device: torch.device
+    precision: torch.dtype
+    workers: int = 0
+    held_out: list[Annotation] = field(default_factory=list)
+    checkpoint_seconds: float = 300
+    log_steps: int = 100
+
+    @property
+    def train(self) -> Train:
+        """The parameters that both phases share."""
+        return self.source.params.train
+
+
+@dataclass(frozen=True)
+class Report:
+    """What happened last: place in the phase (steps are batches), and mean losses since the last row of the log."""
+
+    epoch: int
+    step: int
+    steps: int
+    images: int
+    losses: dict[str, float]
+
+
+@dataclass
+class _State:
+    """Everything that a checkpoint holds."""
+
+    optimizer: torch.optim.Optimizer
+    log: Log
+    epoch: int = 0
+    offset: int = 0
+    step: int = 0
+    best: dict[str, Any] | None = None
+
+
+def train_phase(
+    model: FasterRCNN,
+    job: Job,
+    on_step: Callable[[Report], None],
+    should_stop: Callable[[], bool],
+    notify: Callable[[str], None],
+) -> list[dict[str, Any]]:
+    """Train a model in place.
+
+    Args:
+        model: on its device, with the weights that the phase starts from.
+        on_step: called after every step.
+        should_stop: asked after every step; on True the state is saved.
+        notify: told in a line whether an earlier run is resumed.
+
+    Returns:
+        The rows of the log (columns: `frcnn.training.log.COLUMNS`).
+
+    Raises:
+        Interrupted: `should_stop` said so.
+        NonFiniteLoss: the last checkpoint is kept.
+    """
+    state = _State(build_optimizer(model, job.train), Log())
+    notify(_resume(model, job, state))
+    indices, held_out = split_held_out(len(job.source.targets), job.train.val_fraction, job.train.seed)
+    model.train()
+    while state.epoch < job.phase.epochs:
+        _train_epoch(model, job, state, indices, on_step, should_stop)
+        more = {}
+        if len(held_out) and ((state.epoch + 1) % job.train.val_every == 0 or state.epoch + 1 == job.phase.epochs):
+            more = validate(model, job.source, held_out, job.held_out, job.device, job.precision, job.workers)
+            _keep_best(model, state, more["val_mAP"])
+        state.log.close_row(state.epoch + 1, state.step, learning_rate(state.step - 1, job.phase), **more)
+        state.epoch, state.offset = state.epoch + 1, 0
+        _save(model, job, state)
+    if job.train.keep == "best" and state.best:
+        model.load_state_dict(state.best["model"])
+    return state.log.rows
+
+
+def _train_epoch(
+    model: FasterRCNN,
+    job: Job,
+    state: _State,
+    indices: np.ndarray,
+    on_step: Callable[[Report], None],
+    should_stop: Callable[[], bool],
+) -> None:
+    plan = plan_epoch(job.source, indices, job.number, state.epoch)
+    batches = EpochBatches(job.source, plan, job.number, state.epoch)
+    saved = time.monotonic()
+    for batch in loader(batches, state.offset, job.workers, pin=job.device.type == "cuda"):
+        updated = _step(model, job, state, batch.to(job.device), last=state.offset + 1 == len(plan))
+        if state.step % COLLECT_EVERY == 0:
+            state.log.collect()
+        on_step(_report(job, state, len(plan)))
+        if state.step % job.log_steps == 0 and state.offset < len(plan):
+            state.log.collect()
+            state.log.close_row(state.epoch + 1, state.step, learning_rate(state.step - 1, job.phase))
+        if updated:  # gradients of a half-accumulated step are not saved
+            if should_stop():
+                _save(model, job, state)
+                raise Interrupted
+            if time.monotonic() - saved >= job.checkpoint_seconds:
+                _save(model, job, state)
+                saved = time.monotonic()
+    state.log.collect()
+
+
+def _step(model: FasterRCNN, job: Job, state: _State, batch: Any, last: bool) -> bool:
+    """Do one batch; return whether the optimizer moved."""
+    torch.manual_seed(int(np.random.SeedSequence((job.train.seed, job.number, state.step)).generate_state(1)[0]))
+    losses = model.losses(batch, job.train, job.precision)
+    total = torch.stack(list(losses.values())).sum(0).mean()
+    (total / job.train.grad_accum).backward()
+    state.log.add(state.step + 1, batch.image_ids, losses)
+    updated = last or (state.offset + 1) % job.train.grad_accum == 0
+    if updated:
+        set_learning_rate(state.optimizer, learning_rate(state.step, job.phase))
+        state.optimizer.step()
+        state.optimizer.zero_grad(set_to_none=True)
+    state.step += 1
+    state.offset += 1
+    return updated
+
+
+def _report(job: Job, state: _State, steps_an_epoch: int) -> Report:
+    steps = job.phase.epochs * steps_an_epoch
+    return Report(state.epoch + 1, state.step, steps, state.step * job.train.batch_size, state.log.means())
+
+
+def _keep_best(model: FasterRCNN, state: _State, score: float) -> None:
+    if state.best is None or score > state.best["val_mAP"]:
+        copied = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+        state.best = {"val_mAP": score, "epoch": state.epoch + 1, "model": copied}
+
+
+def _save(model: FasterRCNN, job: Job, state: _State) -> None:
+    state.log.collect()  # never save what a non-finite loss has spoilt
+    content = {
+        "fingerprint": job.fingerprint,
+        "model": model.state_dict(),
+        "optimizer": state.optimizer.state_dict(),
+        "rows": state.log.rows,
+        "sums": state.log.sums,
+        "images": state.log.images,
+        "epoch": state.epoch,
+        "offset": state.offset,
+        "step": state.step,
+        "best": state.best,
+    }
+    save_checkpoint(job.checkpoint, content)
+
+
+def _resume(model: FasterRCNN, job: Job, state: _State) -> str:
+    content = load_checkpoint(job.checkpoint)
+    if content is None:
+        return f"phase {job.number}: {job.phase.epochs} epochs"
+    if content["fingerprint"] != job.fingerprint:
+        return f"{job.checkpoint}: of other parameters, data or code; starting over"
+    model.load_state_dict(content["model"])
+    state.optimizer.load_state_dict(content["optimizer"])
+    state.log = Log(content["rows"], content["sums"], content["images"])
+    state.epoch, state.offset, state.step = content["epoch"], content["offset"], content["step"]
+    state.best = content["best"]
+    if state.epoch == job.phase.epochs:
+        return f"{job.checkpoint}: finished already; its result is written again (--fresh trains anew)"
+    return f"{job.checkpoint}: going on after step {state.step}, in epoch {state.epoch + 1} of {job.phase.epochs}"

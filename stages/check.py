@@ -1,0 +1,114 @@
+"""`frcnn check`: every problem of a dataset, and what training does about it."""
+
+import os
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from frcnn.params import load_params
+from stages import options
+from stages.console import console, progress, say
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from frcnn.data.check import CheckReport, SplitCounts
+    from frcnn.data.problems import Problem
+
+ACTIONS = ("refuse", "drop", "clip", "note")  # gravest first
+WHOLE = 40  # characters of a place that are not broken into lines
+PIPE_WIDTH = 200  # columns where the output is not a terminal
+
+
+def run(
+    folder: Annotated[Path, typer.Argument(help="Dataset in VOC layout.")] = options.DATASET,
+    params_file: options.ParamsFile = Path("params.yaml"),
+    overrides: options.Overrides = None,
+    workers: options.Workers = None,
+) -> None:
+    """Read a dataset in VOC layout and list its problems and contents; write nothing; exit 1 if training refuses it."""
+    params = load_params(params_file, overrides or ())
+    from rich.console import Console
+
+    from frcnn.data.check import check_dataset
+
+    with progress() as bar:
+        task = bar.add_task("check", total=None)
+        report = check_dataset(
+            folder,
+            params.data.box_convention,
+            (os.cpu_count() or 1) if workers is None else workers,
+            lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    out = console if console.is_terminal else Console(width=PIPE_WIDTH)
+    for table in [*_problem_tables(report.problems), _count_table(report)]:
+        out.print(table)
+    refused = any(problem.action == "refuse" for problem in report.problems)
+    _say_summary(folder, report, refused)
+    if refused:
+        raise typer.Exit(1)
+
+
+def _problem_tables(problems: Sequence["Problem"]) -> list["Table"]:
+    """Return a table of all problems, gravest first, and one of their totals; nothing if there are none."""
+    from rich.box import SIMPLE
+    from rich.table import Table
+    from rich.text import Text
+
+    if not problems:
+        return []
+    ordered = sorted(problems, key=lambda problem: (ACTIONS.index(problem.action), problem.kind.name, problem.file))
+    rows = Table("file", "object or line", "what", "training will", title="Problems", box=SIMPLE, title_justify="left")
+    totals = Table(
+        "problem", "training will", "count", "to mend", title="Problems by kind", box=SIMPLE, title_justify="left"
+    )
+    totals.columns[2].justify = "right"
+    for column in rows.columns:
+        column.overflow = "fold"
+    for kind, group in groupby(ordered, key=lambda problem: problem.kind):
+        members = list(group)
+        for problem in members:
+            rows.add_row(*(Text(text) for text in (problem.file, problem.where, problem.what, problem.action)))
+        rows.add_section()
+        totals.add_row(kind.name, kind.action, str(len(members)), kind.mend)
+    for column, texts in ((rows.columns[0], (p.file for p in ordered)), (rows.columns[1], (p.where for p in ordered))):
+        column.no_wrap = max(map(len, texts)) <= WHOLE
+    return [rows, totals]
+
+
+def _count_table(report: "CheckReport") -> "Table":
+    from rich.box import SIMPLE
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title="Contents: objects / images with one / difficult objects", box=SIMPLE, title_justify="left")
+    table.add_column("class")
+    for split in report.splits:
+        table.add_column(Text(split), justify="right")
+    for name in report.class_names:
+        counts = [split.classes[name] for split in report.splits.values()]
+        table.add_row(Text(name), *(f"{c.objects} / {c.images} / {c.difficult}" for c in counts))
+    table.add_section()
+    table.add_row("all", *(_sum_of(split) for split in report.splits.values()))
+    table.add_row("images", *(str(split.images) for split in report.splits.values()))
+    table.add_row("images without objects", *(str(split.empty) for split in report.splits.values()))
+    return table
+
+
+def _sum_of(split: "SplitCounts") -> str:
+    counts = split.classes.values()
+    objects, difficult = sum(count.objects for count in counts), sum(count.difficult for count in counts)
+    return f"{objects} / {split.images - split.empty} / {difficult}"
+
+
+def _say_summary(folder: Path, report: "CheckReport", refused: bool) -> None:
+    counts = [(action, sum(problem.action == action for problem in report.problems)) for action in ACTIONS]
+    found = ", ".join(f"{action} {count}" for action, count in counts if count) or "none"
+    verdict = "training would refuse it" if refused else "training would take it"
+    say(
+        f"{folder}: {report.pictures} pictures, {len(report.splits)} splits, {len(report.class_names)} classes; "
+        f"problems: {found}; {verdict}"
+    )

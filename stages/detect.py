@@ -1,0 +1,67 @@
+"""Stage `detect`: run the trained detector over the test split."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from frcnn.errors import UserError
+from frcnn.params import Detect, load_params
+from stages.options import DATASET, DETECTIONS, FINAL_WEIGHTS, Dataset, Device, Overrides, ParamsFile, Weights
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from frcnn.model.inference import Detector
+
+READ_AHEAD = 2  # batches
+
+
+def run(
+    params_file: ParamsFile = Path("params.yaml"),
+    overrides: Overrides = None,
+    dataset: Dataset = DATASET,
+    weights: Weights = FINAL_WEIGHTS,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Detections to write.")] = DETECTIONS,
+    device: Device = "auto",
+) -> None:
+    """Read the test split of the dataset and the weights, write detections in original pixels to detections.h5."""
+    from frcnn.data.detections import pack_images, write_detections
+    from frcnn.data.voc import pictures_of, read_classes, read_split
+    from frcnn.files import sha256_file
+    from frcnn.model.inference import load_detector
+    from stages.console import say, track
+
+    params = load_params(params_file, overrides or ())
+    split = params.splits.test
+    class_names = read_classes(dataset)
+    ids = read_split(dataset, split)
+    pictures = pictures_of(dataset, ids)
+    detector = load_detector(weights, device)
+    if detector.class_names != class_names:
+        raise UserError(f"{weights}: trained on other classes than {dataset}/classes.txt lists; train again")
+    found = list(track(_detect_all(detector, pictures, params.detect), "detecting", len(ids)))
+    write_detections(out, pack_images(ids, class_names, found, sha256_file(weights), split))
+    say(f"{out}: {len(ids)} images of {split}, {sum(len(image['scores']) for image in found)} detections")
+
+
+def _detect_all(detector: "Detector", pictures: list[Path], settings: Detect) -> "Iterator[dict[str, np.ndarray]]":
+    """Yield the detections of each picture in order; the next batches are read by threads meanwhile."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from frcnn.data.pictures import read_picture
+    from frcnn.model.inference import detect_resized, prepare
+
+    def load(paths: list[Path]) -> "tuple[list[np.ndarray], list[tuple[int, int]]]":
+        originals = [read_picture(path) for path in paths]
+        return [prepare(image, detector.model) for image in originals], [(i.shape[1], i.shape[0]) for i in originals]
+
+    batches = [pictures[i : i + settings.batch_size] for i in range(0, len(pictures), settings.batch_size)]
+    with ThreadPoolExecutor(READ_AHEAD) as pool:
+        waiting = [pool.submit(load, batch) for batch in batches[:READ_AHEAD]]
+        for batch in [*batches[READ_AHEAD:], *[None] * len(waiting)]:
+            images, sizes = waiting.pop(0).result()
+            if batch:
+                waiting.append(pool.submit(load, batch))
+            yield from detect_resized(detector, images, sizes, settings)

@@ -1,0 +1,86 @@
+"""Stage `download`: from any source to a dataset in VOC layout."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from frcnn.errors import UserError
+from frcnn.params import Download, Synthetic, load_params
+from stages import options
+from stages.console import amount_bar, say
+
+if TYPE_CHECKING:
+    from frcnn.sources.published import Published
+
+
+def run(
+    params_file: options.ParamsFile = Path("params.yaml"),
+    overrides: options.Overrides = None,
+    dataset: options.Dataset = options.DATASET,
+    workers: options.Workers = None,
+) -> None:
+    """Read the source (VOC, an archive, a folder, or none: synthetic), write the dataset in VOC layout."""
+    download = load_params(params_file, overrides or ()).download
+    from frcnn.sources.layout import replaced_folder
+
+    with replaced_folder(dataset) as scratch:
+        if download.source == "synthetic":
+            _draw(download.synthetic, scratch / "new", (os.cpu_count() or 1) if workers is None else workers)
+        else:
+            _install(download, dataset, scratch)
+    _say_counts(dataset)
+
+
+def _draw(wanted: Synthetic, folder: Path, workers: int) -> None:
+    from frcnn.sources.synthetic import draw_dataset
+
+    counts = (wanted.train_images, wanted.val_images, wanted.test_images)
+    with amount_bar("draw") as report:
+        draw_dataset(folder, *counts, wanted.seed, workers, report)
+
+
+def _install(download: Download, dataset: Path, scratch: Path) -> None:
+    """Find the source's folders in VOC layout, unpacking archives into `scratch`, and join them in its "new"."""
+    from frcnn.sources.fetch import verify
+    from frcnn.sources.layout import find_roots, install
+    from frcnn.sources.source import is_voc, resolve
+
+    found = resolve(download.source, download.mirror, download.sha256)
+    if isinstance(found, list):
+        roots = [root for archive in found for root in _unpack(_fetch(archive), scratch)]
+    elif found.is_dir():
+        if found.resolve().is_relative_to(dataset.resolve()):
+            raise UserError(f"download.source: {found} would be overwritten; move it or choose another --dataset")
+        roots = find_roots(found)
+    else:
+        if found.name in download.sha256:
+            verify(found, download.sha256[found.name])
+        roots = _unpack(found, scratch)
+    with amount_bar("install") as report:
+        install(roots, scratch / "new", download.classes, is_voc(download.source), report)
+
+
+def _fetch(archive: "Published") -> Path:
+    from frcnn.sources.fetch import fetch, verify
+
+    with amount_bar(f"fetch {archive.name}", "MB", 1e-6) as report:
+        path = fetch(archive.name, archive.urls, archive.sha256, report)
+    if archive.sha256 is None:
+        say(f"{path}: not verified; put its SHA-256 {verify(path, None)} into download.sha256 to have it verified")
+    return path
+
+
+def _unpack(archive: Path, scratch: Path) -> list[Path]:
+    from frcnn.sources.archive import unpack
+    from frcnn.sources.layout import find_roots
+
+    with amount_bar(f"unpack {archive.name}") as report:
+        unpack(archive, scratch / archive.name, report)
+    return find_roots(scratch / archive.name)
+
+
+def _say_counts(dataset: Path) -> None:
+    from frcnn.data.voc import find_splits, read_classes, read_split_lines
+
+    counts = ", ".join(f"{split} {len(read_split_lines(dataset, split))}" for split in find_splits(dataset))
+    say(f"{dataset}: {len(read_classes(dataset))} classes; pictures: {counts}")

@@ -1,0 +1,78 @@
+"""Stage `evaluate`: judge the detections on a split."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from frcnn.params import load_params
+from stages import options
+
+CURVES = Path("data/pr_curves.png")
+TITLES = {"AP_voc07": "AP\n11-point", "AP_area": "AP\narea", "AP_reference": "AP\nreference"}
+
+
+def run(
+    dataset: options.Dataset = options.DATASET,
+    detections: options.Detections = options.DETECTIONS,
+    metrics: Annotated[
+        Path, typer.Option("--metrics", metavar="FOLDER", help="Where the metrics go.")
+    ] = options.METRICS,
+    curves: Annotated[Path, typer.Option("--curves", metavar="FILE", help="Picture of the curves (PNG).")] = CURVES,
+    split: Annotated[str | None, typer.Option("--split", help="Split; default: splits.test.")] = None,
+    params_file: options.ParamsFile = Path("params.yaml"),
+    overrides: options.Overrides = None,
+) -> None:
+    """Read the dataset and the detections on its test split, write average precision and precision-recall curves."""
+    import json
+
+    from frcnn.data.detections import check_agreement, read_detections
+    from frcnn.data.voc import read_annotations, read_classes
+    from frcnn.evaluation.curves import draw_curves
+    from frcnn.evaluation.tables import ap_table, curve_table
+    from frcnn.evaluation.voc_ap import evaluate, mean_ap, summarize
+    from frcnn.files import write_text
+    from stages.console import say
+
+    params = load_params(params_file, overrides or ())
+    split = split or params.splits.test
+    threshold = params.evaluate.iou_threshold
+    found = read_detections(detections)
+    annotations = read_annotations(dataset, split, params.data.box_convention)
+    check_agreement(detections, found, split, read_classes(dataset), [each.image_id for each in annotations])
+    results = evaluate(annotations, found, threshold)
+    summary = summarize(results, len(annotations))
+    write_text(metrics / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(metrics / "ap_per_class.csv", ap_table(results))
+    write_text(metrics / "pr_curves.csv", curve_table(results))
+    draw_curves(curves, results, threshold)
+    print_table(metrics)
+    counts = ", ".join(f"{summary[what]} {what}" for what in ("images", "objects", "detections"))
+    mean = f"mAP {mean_ap(results, 'voc07'):.3f} (11-point)"
+    say(f"{metrics / 'summary.json'}: {counts}, {mean}; curves in {curves}")
+
+
+def print_table(metrics: Path) -> None:
+    """Print ap_per_class.csv of a metrics folder, with the means over the classes that have objects."""
+    import csv
+
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    from stages.console import console
+
+    with (metrics / "ap_per_class.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    table = Table(show_footer=True, box=SIMPLE_HEAD)
+    table.add_column("class", footer="mean")
+    for count in ("objects", "detections"):
+        table.add_column(count, footer=str(sum(int(row[count]) for row in rows)), justify="right")
+    for key in ("recall", *TITLES):
+        values = [float(row[key]) for row in rows if row[key]]
+        mean = f"{sum(values) / len(values):.3f}" if values else "-"
+        table.add_column(TITLES.get(key, key), footer=mean, justify="right")
+    for row in rows:
+        numbers = [f"{float(row[key]):.3f}" if row[key] else "-" for key in ("recall", *TITLES)]
+        table.add_row(Text(row["class"]), row["objects"], row["detections"], *numbers)
+    console.print(table)

@@ -1,0 +1,43 @@
+"""Find the file of initial weights that `model.weights` names, fetching published ones into the user's cache."""
+
+from pathlib import Path
+
+from frcnn.errors import UserError
+from frcnn.files import sha256_file
+from frcnn.params import Params
+
+
+def find_initial_weights(params: Params) -> Path | None:
+    """Return the file, verified against `model.weights_sha256` where given; None for `none`.
+
+    Raises:
+        UserError: there is no such file, it cannot be fetched, or its digest is another.
+    """
+    model = params.model
+    if model.weights == "none":
+        return None
+    from frcnn.sources.fetch import fetch
+    from frcnn.sources.published import CAFFE_VGG16
+    from stages.console import amount_bar
+
+    if model.weights == "caffe":
+        if not model.backbone.startswith("vgg"):
+            raise UserError(f"model.weights: caffe is VGG-16, not {model.backbone}; use imagenet")
+        sha256 = model.weights_sha256 or CAFFE_VGG16.sha256
+        with amount_bar("fetching weights", "MB", 1e-6) as on_progress:
+            return fetch(CAFFE_VGG16.name, CAFFE_VGG16.urls, sha256, on_progress)
+    if model.weights == "imagenet":
+        from frcnn.model.pretrained import torchvision_url
+
+        url, prefix = torchvision_url(model.backbone)
+        with amount_bar("fetching weights", "MB", 1e-6) as on_progress:
+            return fetch(url.rsplit("/", 1)[1], [url], model.weights_sha256 or prefix, on_progress)
+    return _given_file(Path(model.weights), model.weights_sha256)
+
+
+def _given_file(path: Path, expected: str | None) -> Path:
+    if not path.is_file():
+        raise UserError(f"model.weights: {path} is no file; give one, or none, imagenet or caffe")
+    if expected and (found := sha256_file(path)) != expected.lower():
+        raise UserError(f"{path}: SHA-256 is {found}, model.weights_sha256 expects {expected}")
+    return path

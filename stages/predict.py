@@ -1,0 +1,111 @@
+"""Command `predict`: find objects in any pictures, without a dataset."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from frcnn.errors import UserError
+from frcnn.params import Detect
+from stages.options import FINAL_WEIGHTS, Device, Weights
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from frcnn.model.inference import Detector
+
+DETECTIONS = "detections.json"
+USERS_MISTAKE = 2
+
+
+def run(
+    pictures: Annotated[list[str], typer.Argument(help="Files, folders, quoted globs or http(s) URLs.")],
+    weights: Weights = FINAL_WEIGHTS,
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where the results go.")] = Path("predictions"),
+    score_threshold: Annotated[float, typer.Option("--score-threshold", min=0, max=1, help="Least score.")] = 0.7,
+    device: Device = "auto",
+) -> None:
+    """Read pictures and the weights of a detector, write the pictures with the objects found and detections.json."""
+    import json
+
+    from frcnn.files import write_text
+    from frcnn.sources.inputs import read_input, unique_names
+    from stages.console import say, track
+
+    sources, problems = _expand(pictures)
+    names = unique_names(sources)
+    _refuse_to_overwrite(sources, [out / f"{name}.png" for name in names])
+    entries: list[dict[str, Any]] = []
+    if sources:
+        from frcnn.model.inference import load_detector
+
+        detector = load_detector(weights, device)
+        settings = Detect(score_threshold=score_threshold)
+        for source, name in track(zip(sources, names, strict=True), "predicting", len(sources)):
+            try:
+                image = read_input(source)
+            except UserError as error:
+                problems += 1
+                _report(error)
+            else:
+                entries.append({"image": source} | _predict(detector, image, out / f"{name}.png", settings))
+    if entries:
+        write_text(out / DETECTIONS, json.dumps(entries, indent=1, ensure_ascii=False) + "\n")
+        count = sum(len(entry["detections"]) for entry in entries)
+        say(f"{out / DETECTIONS}: {len(entries)} pictures, {count} detections; drawn in {out}")
+    if problems:
+        raise typer.Exit(USERS_MISTAKE)
+
+
+def _expand(pictures: Sequence[str]) -> tuple[list[str], int]:
+    """Return files and URLs, each once, and how many arguments meant none."""
+    from frcnn.sources.inputs import expand_input
+
+    sources: list[str] = []
+    problems = 0
+    for text in pictures:
+        try:
+            sources += expand_input(text)
+        except UserError as error:
+            problems += 1
+            _report(error)
+    return list(dict.fromkeys(sources)), problems
+
+
+def _refuse_to_overwrite(sources: Sequence[str], targets: Sequence[Path]) -> None:
+    read = {Path(source).resolve() for source in sources}
+    for target in targets:
+        if target.resolve() in read:
+            raise UserError(f"{target}: would overwrite a picture to be read; choose another folder with --out")
+
+
+def _predict(detector: "Detector", image: "np.ndarray", target: Path, settings: Detect) -> dict[str, Any]:
+    """Find and draw the objects of one picture; return what detections.json says of it."""
+    from PIL import Image
+
+    from frcnn.files import atomic_path
+    from frcnn.model.inference import detect_images
+    from frcnn.render import draw
+
+    [found] = detect_images(detector, [image], settings)
+    boxes, scores, labels = found["boxes"], found["scores"], found["labels"]
+    with atomic_path(target) as temporary:
+        drawn = draw(image, boxes, labels, scores, detector.class_names)
+        Image.fromarray(drawn).save(temporary, format="png")
+    detections = [
+        {
+            "label": int(label),
+            "class": detector.class_names[label - 1],
+            "score": round(float(score), 6),
+            "box": [round(float(value), 2) for value in box],
+        }
+        for box, score, label in zip(boxes, scores, labels, strict=True)
+    ]
+    return {"width": image.shape[1], "height": image.shape[0], "detections": detections}
+
+
+def _report(error: UserError) -> None:
+    from stages.console import error_console
+
+    error_console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,78 @@
+"""Stage `render`: draw a handful of pictures with what was found in them."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from frcnn.params import load_params
+from stages import options
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from frcnn.data.detections import Detections
+    from frcnn.data.voc import Annotation
+
+OVERVIEW = "overview.png"
+
+
+def run(
+    dataset: options.Dataset = options.DATASET,
+    detections: options.Detections = options.DETECTIONS,
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Pictures; replaced whole.")] = options.RENDERS,
+    split: Annotated[str | None, typer.Option("--split", help="Split; default: splits.test.")] = None,
+    params_file: options.ParamsFile = Path("params.yaml"),
+    overrides: options.Overrides = None,
+) -> None:
+    """Read the dataset and the detections on its test split, write some of its pictures with both drawn in."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    import numpy as np
+
+    from frcnn.data.detections import check_agreement, read_detections
+    from frcnn.data.voc import read_annotations, read_classes
+    from frcnn.files import atomic_path
+    from frcnn.render import contact_sheet
+    from stages.console import say
+
+    params = load_params(params_file, overrides or ())
+    split = split or params.splits.test
+    found = read_detections(detections)
+    annotations = read_annotations(dataset, split, params.data.box_convention)
+    check_agreement(detections, found, split, read_classes(dataset), [each.image_id for each in annotations])
+    order = np.random.default_rng(params.render.seed).permutation(len(annotations))
+    chosen = [annotations[i] for i in order[: params.render.images]]
+    with atomic_path(out) as folder, ThreadPoolExecutor() as pool:
+        folder.mkdir()
+        pictures = pool.map(lambda each: _draw(each, found, params.render.score_threshold), chosen)
+        names = [each.image_id.replace("/", "_") + ".png" for each in chosen]
+        small = list(pool.map(lambda name, picture: _save(folder / name, picture), names, pictures))
+        _save(folder / OVERVIEW, contact_sheet(small))
+    say(f"{out}: {len(chosen)} of {len(annotations)} pictures of {split}, and all of them in {out / OVERVIEW}")
+
+
+def _draw(annotation: "Annotation", found: "Detections", score_threshold: float) -> "np.ndarray":
+    """Return the picture with its ground truth and the detections from the threshold on."""
+    from frcnn.data.pictures import read_picture
+    from frcnn.render import draw
+
+    rows = found.rows(found.image_ids.index(annotation.image_id))
+    boxes, scores, labels = found.boxes[rows], found.scores[rows], found.labels[rows]
+    shown = scores >= score_threshold
+    return draw(
+        read_picture(annotation.path),
+        boxes[shown],
+        labels[shown],
+        scores[shown],
+        found.class_names,
+        annotation.boxes,
+        annotation.labels,
+    )
+
+
+def _save(path: Path, picture: "np.ndarray") -> "np.ndarray":
+    from PIL import Image
+
+    Image.fromarray(picture).save(path)
+    return picture

@@ -1,0 +1,110 @@
+"""Gather what a phase of training needs: data, targets, starting weights, device; refuse what does not fit."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from frcnn.anchors.targets import AnchorTargets, read_targets, recipe_of
+from frcnn.data.annotation import Annotation
+from frcnn.data.digest import annotations_sha256
+from frcnn.data.voc import pictures_of, read_annotations, read_classes
+from frcnn.errors import UserError
+from frcnn.files import sha256_file
+from frcnn.model.config import DetectorConfig, preprocessing_of
+from frcnn.model.device import choose_device, choose_precision
+from frcnn.model.faster_rcnn import FasterRCNN
+from frcnn.model.pretrained import load_pretrained
+from frcnn.model.weights import load_model, read_config
+from frcnn.params import Params, to_dict
+from frcnn.training.batches import Source
+from frcnn.training.checkpoint import fingerprint
+from frcnn.training.validate import split_held_out
+from stages.initial_weights import find_initial_weights
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A model on its device with the weights that the phase starts from, and all that `Job` asks for."""
+
+    model: FasterRCNN
+    source: Source
+    held_out: list[Annotation]
+    device: torch.device
+    precision: torch.dtype
+    fingerprint: str
+    trained_on: dict[str, Any]
+
+
+def prepare(params: Params, phase: int, dataset: Path, anchors: Path, models: Path, device_name: str) -> Prepared:
+    """Read everything that phase 1 or 2 starts from.
+
+    Raises:
+        UserError: something is missing or does not fit; nothing has been written.
+    """
+    device = choose_device(device_name)
+    class_names = read_classes(dataset)
+    recipe = recipe_of(params, class_names, annotations_sha256(dataset, params.splits.train))
+    targets = read_targets(anchors, recipe)
+    config = DetectorConfig(
+        class_names, params.model, params.anchors, params.data, preprocessing_of(params.model.backbone)
+    )
+    if phase == 1:
+        model, start = _initial_model(config, params)
+    else:
+        model, start = _phase1_model(config, models / "phase1.safetensors")
+    made_from = recipe | {
+        "phase": phase,
+        "start": start,
+        "train": to_dict(params.train),
+        "schedule": to_dict(params.phase(phase)),
+    }
+    precision = choose_precision(params.train.precision, device)
+    return Prepared(
+        model.to(device, memory_format=torch.channels_last),
+        Source(targets, pictures_of(dataset, targets.image_ids), params),
+        _held_out(params, dataset, targets),
+        device,
+        precision,
+        fingerprint(made_from | {"model": to_dict(config), "precision": str(precision)}),
+        made_from,
+    )
+
+
+def _initial_model(config: DetectorConfig, params: Params) -> tuple[FasterRCNN, str]:
+    path = find_initial_weights(params)
+    torch.manual_seed(params.train.seed)
+    model = FasterRCNN(config)
+    if path is None:
+        return model, "none"
+    load_pretrained(model, path)
+    return model, sha256_file(path)
+
+
+def _phase1_model(config: DetectorConfig, path: Path) -> tuple[FasterRCNN, str]:
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; run `frcnn train --phase 1` first")
+    found, expected = to_dict(read_config(path)), to_dict(config)
+    for section in expected:
+        if found[section] != expected[section]:
+            raise UserError(
+                f"{path}: trained with another {_difference(section, found[section], expected[section])}; "
+                "run `frcnn train --phase 1` again"
+            )
+    return load_model(path), sha256_file(path)
+
+
+def _difference(section: str, found: Any, expected: Any) -> str:
+    if isinstance(expected, dict):
+        key = next(key for key in expected if found.get(key) != expected[key])
+        return f"{section}.{key} ({found.get(key)}, now {expected[key]})"
+    return f"{section} ({', '.join(found)}; now {', '.join(expected)})"
+
+
+def _held_out(params: Params, dataset: Path, targets: AnchorTargets) -> list[Annotation]:
+    _, indices = split_held_out(len(targets), params.train.val_fraction, params.train.seed)
+    if not len(indices):
+        return []
+    annotations = read_annotations(dataset, params.splits.train, params.data.box_convention)
+    return [annotations[index] for index in indices]

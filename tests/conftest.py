@@ -1,0 +1,54 @@
+"""What the tests share: a small drawn dataset, small parameters, the folder of golden files."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "2")  # before torch is imported; more only fight on small maps
+
+import pytest
+
+from frcnn.params import Params, load_params
+
+ROOT = Path(__file__).resolve().parent.parent
+# Fast rather than good: enough to run every line.
+SMALL = (
+    "download.synthetic.train_images=12",
+    "download.synthetic.val_images=4",
+    "download.synthetic.test_images=6",
+    "model.width=8",
+    "train.batch_size=4",
+    "train.precision=float32",
+    "train.pre_nms_topk=200",
+    "train.post_nms_topk=50",
+    "train_phase1.epochs=2",
+    "train_phase2.epochs=1",
+    "detect.precision=float32",
+    "detect.pre_nms_topk=200",
+    "detect.post_nms_topk=30",
+    "render.images=2",
+)
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Draw a dataset of 12 training, 4 validation and 6 test pictures; not to be changed."""
+    from frcnn.sources.synthetic import draw_dataset
+
+    folder = tmp_path_factory.mktemp("drawn") / "dataset"
+    draw_dataset(folder, train_images=12, val_images=4, test_images=6, seed=3, workers=1)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def params() -> Params:
+    """Parameters of the demo, made small."""
+    return load_params(ROOT / "params.demo.yaml", SMALL)
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """Folder of the golden files; the test is skipped where they are not at hand."""
+    folder = ROOT.parent / "shared" / "golden"
+    if not folder.is_dir():
+        pytest.skip(f"no golden files at {folder}")
+    return folder

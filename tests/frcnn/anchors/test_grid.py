@@ -1,0 +1,65 @@
+"""Anchors and their validity: the published numbers."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from frcnn.anchors.grid import anchor_grid, anchor_shapes, feature_grid, valid_anchors
+
+PAPER = ((128.0, 256.0, 512.0), (0.5, 1.0, 2.0), 0.5)
+SIZES = ["600x800", "800x600", "600x1000", "600x901", "1067x600", "600x600"]
+
+
+def test_shapes_of_the_paper() -> None:
+    shapes = anchor_shapes(*PAPER[:2])
+    np.testing.assert_allclose(
+        shapes[:3], [[181.01933598, 90.50966799], [128, 128], [90.50966799, 181.01933598]], atol=1e-8
+    )
+    np.testing.assert_allclose(shapes[8], [362.03867197, 724.07734394], atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "size", "grid"),
+    [("vgg16", (800, 600), (37, 50)), ("resnet50", (800, 600), (38, 50)), ("vgg16-torch", (15, 16), (1, 0))],
+)
+def test_feature_grid(backbone: str, size: tuple[int, int], grid: tuple[int, int]) -> None:
+    assert feature_grid(*size, backbone) == grid
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "total", "valid"), [(800, 600, 16650, 5834), (1000, 600, 20646, 8044), (600, 600, 12321, 3864)]
+)
+def test_counts(width: int, height: int, total: int, valid: int) -> None:
+    rows, columns = feature_grid(width, height, "vgg16")
+    assert len(anchor_grid(rows, columns, *PAPER)) == total
+    indices = valid_anchors(width, height, rows, columns, *PAPER, 0)
+    assert len(indices) == valid
+    if (width, height) == (800, 600):
+        assert np.bincount(indices % 9, minlength=9).tolist() == [1216, 1260, 1144, 728, 748, 570, 60, 108, 0]
+
+
+def test_an_image_smaller_than_every_anchor_uses_all() -> None:
+    assert len(valid_anchors(64, 64, 4, 4, *PAPER, 0)) == 4 * 4 * 9
+
+
+def test_border_may_be_crossed_by_so_much() -> None:
+    inside, near, anywhere = (valid_anchors(600, 600, 37, 37, *PAPER, straddle) for straddle in (0, 64, None))
+    assert len(inside) < len(near) < len(anywhere) == 37 * 37 * 9
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize("size", SIZES)
+def test_golden_anchors_and_validity(golden: Path, size: str) -> None:
+    file = np.load(golden / "anchors_and_rpn_targets.npz")
+    height, width = map(int, size.split("x"))
+    rows, columns = feature_grid(width, height, "vgg16")
+    grid = anchor_grid(rows, columns, *PAPER).reshape(rows, columns, 9, 4)
+    expected = file[f"{size}/anchors_cyxhw"]
+    y, x, h, w = np.moveaxis(expected, -1, 0)
+    half = np.float32(0.5)
+    corners = np.stack([x - half * w, y - half * h, x + half * w, y + half * h], -1)
+    np.testing.assert_array_equal(grid[::7, ::7], corners)
+    valid = np.zeros(rows * columns * 9, bool)
+    valid[valid_anchors(width, height, rows, columns, *PAPER, 0)] = True
+    np.testing.assert_array_equal(np.packbits(valid), file[f"{size}/valid"])

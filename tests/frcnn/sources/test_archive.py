@@ -1,0 +1,122 @@
+import errno
+import io
+import os
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from frcnn.errors import UserError
+from frcnn.sources import archive as module
+from frcnn.sources.archive import unpack
+
+FILES = {"d/a.txt": b"one", "d/e/b.txt": os.urandom(5000), "empty.txt": b""}
+
+
+def write_tar(path: Path, mode: str = "w", files: dict[str, bytes] = FILES) -> Path:
+    with tarfile.open(path, mode) as tar:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return path
+
+
+def write_zip(path: Path, files: dict[str, bytes] = FILES) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, content in files.items():
+            file.writestr(name, content)
+    return path
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("name", ["a.tar", "a.tar.gz", "a.tgz", "a.tar.xz", "a.zip"])
+def test_all_is_unpacked(tmp_path: Path, name: str) -> None:
+    mode = "w" if name == "a.tar" else f"w:{name.rpartition('.')[2].replace('tgz', 'gz')}"
+    archive = write_zip(tmp_path / name) if name == "a.zip" else write_tar(tmp_path / name, mode)
+    seen: list[int] = []
+    unpack(archive, tmp_path / "out", lambda done, total: seen.append(done))
+    assert content(tmp_path / "out") == FILES
+    assert seen == [1, 2, 3]
+
+
+@pytest.mark.parametrize("name", ["/etc/x", "../x", "d/../../x", "..\\x", "d/.."])
+@pytest.mark.parametrize("write", [write_tar, write_zip])
+def test_paths_outside_are_refused(tmp_path: Path, name: str, write: object) -> None:
+    path = write(tmp_path / "a", files={"good": b"1", name: b"2"})  # type: ignore[operator]
+    with pytest.raises(UserError, match="lies outside") as caught:
+        unpack(path, tmp_path / "in" / "out")
+    assert name in str(caught.value)
+    assert list((tmp_path / "in").iterdir()) == []
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE])
+def test_links_and_devices_are_refused(tmp_path: Path, kind: bytes) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        member = tarfile.TarInfo("odd")
+        member.type, member.linkname = kind, "elsewhere"
+        tar.addfile(member)
+    with pytest.raises(UserError, match="member odd is a link or device"):
+        unpack(tmp_path / "a.tar", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_links_in_zip_files_are_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
+        member = zipfile.ZipInfo("odd")
+        member.external_attr = 0o120777 << 16
+        file.writestr(member, "/etc/passwd")
+    with pytest.raises(UserError, match="member odd is a link"):
+        unpack(tmp_path / "a.zip", tmp_path / "out")
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz", "w:xz", "zip"])
+@pytest.mark.parametrize("part", [0, 0.3, 0.6, 0.9])
+def test_truncated_archives_are_refused(tmp_path: Path, mode: str, part: float) -> None:
+    archive = write_zip(tmp_path / "a") if mode == "zip" else write_tar(tmp_path / "a", mode)
+    used = 512 * 14 if mode == "w" else archive.stat().st_size  # headers and data; the rest of a tar is padding
+    archive.write_bytes(archive.read_bytes()[: int(used * part)])
+    with pytest.raises(UserError, match=r"a: truncated, damaged or no archive"):
+        unpack(archive, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("cut", [512 * 2, 512 * 13], ids=["between members", "inside a member"])
+def test_a_tar_cut_at_a_block_is_refused(tmp_path: Path, cut: int) -> None:
+    archive = write_tar(tmp_path / "a.tar")
+    archive.write_bytes(archive.read_bytes()[:cut])
+    with pytest.raises(UserError, match="truncated"):
+        unpack(archive, tmp_path / "out")
+
+
+def test_a_damaged_header_is_not_taken_for_the_end(tmp_path: Path) -> None:
+    archive = write_tar(tmp_path / "a.tar")
+    damaged = bytearray(archive.read_bytes())
+    damaged[1024:1124] = b"?" * 100  # the second member's name: its header's checksum fails
+    archive.write_bytes(damaged)
+    with pytest.raises(UserError, match="damaged"):
+        unpack(archive, tmp_path / "out")
+
+
+def test_no_archive(tmp_path: Path) -> None:
+    (tmp_path / "page.html").write_text("<html>")
+    with pytest.raises(UserError, match="no archive"):
+        unpack(tmp_path / "page.html", tmp_path / "out")
+    with pytest.raises(UserError, match="no such archive"):
+        unpack(tmp_path / "none", tmp_path / "out")
+
+
+def test_disk_full_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: object, **keywords: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    archive = write_tar(tmp_path / "a.tar")
+    monkeypatch.setattr(module.tarfile.TarFile, "extract", full)
+    with pytest.raises(UserError, match="No space left"):
+        unpack(archive, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.tar"]

@@ -1,0 +1,199 @@
+import errno
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from frcnn.data.check import check_dataset
+from frcnn.data.voc import VOC_CLASSES, read_classes, read_split
+from frcnn.errors import UserError
+from frcnn.sources.layout import find_roots, install, replaced_folder
+from frcnn.sources.shapes import CLASSES
+from frcnn.sources.synthetic import draw_dataset
+
+
+def draw(folder: Path, seed: int = 1, prefix: str = "") -> Path:
+    """Draw a dataset as a stranger's: without classes.txt, ids with `prefix`, lists with CRLF and per-class lists."""
+    draw_dataset(folder, 3, 1, 1, seed)
+    (folder / "classes.txt").unlink()
+    for path in [*(folder / "JPEGImages").iterdir(), *(folder / "Annotations").iterdir()]:
+        path.rename(path.with_name(prefix + path.name))
+    for path in list((folder / "ImageSets/Main").iterdir()):
+        ids = [prefix + line for line in path.read_text().split()]
+        path.write_text("\r\n".join(ids) + "\r\n\r\n", newline="")
+        path.with_name(f"star_{path.name}").write_text("".join(f"{image_id} -1\n" for image_id in ids))
+    return folder
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_roots_are_found_at_any_depth(tmp_path: Path) -> None:
+    first, second = draw(tmp_path / "kit" / "VOC2007"), draw(tmp_path / "kit" / "VOC2012", 2)
+    (tmp_path / "kit" / "docs").mkdir()
+    assert find_roots(tmp_path) == [first, second]
+    assert find_roots(first) == [first]
+
+
+def test_folders_that_are_no_dataset(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no dataset in VOC layout"):
+        find_roots(tmp_path)
+    shutil.rmtree(draw(tmp_path / "d") / "ImageSets")
+    with pytest.raises(UserError, match=r"d/ImageSets/Main: no image sets; write trainval.txt and test.txt"):
+        find_roots(tmp_path)
+
+
+def test_one_root_is_installed_by_links(tmp_path: Path) -> None:
+    root, dataset = draw(tmp_path / "source"), tmp_path / "dataset"
+    (root / "JPEGImages" / "in_no_split.jpg").write_bytes(b"")
+    install([root], dataset)
+    assert check_dataset(dataset, "voc").problems == []
+    assert (dataset / "JPEGImages/test_00001.jpg").samefile(root / "JPEGImages/test_00001.jpg")
+    assert not (dataset / "JPEGImages/in_no_split.jpg").exists()
+    assert sorted(path.name for path in (dataset / "ImageSets/Main").iterdir()) == [
+        "test.txt",
+        "train.txt",
+        "trainval.txt",
+        "val.txt",
+    ]
+    assert (dataset / "ImageSets/Main/test.txt").read_bytes() == b"test_00001\n"
+
+
+def test_where_links_are_refused_files_are_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object) -> None:
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    root = draw(tmp_path / "source")
+    install([root], tmp_path / "linked")
+    monkeypatch.setattr(os, "link", refuse)
+    install([root], tmp_path / "copied")
+    assert content(tmp_path / "linked") == content(tmp_path / "copied")
+    assert (tmp_path / "copied/JPEGImages/test_00001.jpg").stat().st_nlink == 1
+
+
+def test_symbolic_links_are_followed(tmp_path: Path) -> None:
+    root = draw(tmp_path / "source")
+    picture = root / "JPEGImages" / "test_00001.jpg"
+    picture.rename(tmp_path / "elsewhere.jpg")
+    picture.symlink_to("../../elsewhere.jpg")
+    install([root], tmp_path / "dataset")
+    installed = tmp_path / "dataset/JPEGImages/test_00001.jpg"
+    assert not installed.is_symlink()
+    assert installed.read_bytes() == (tmp_path / "elsewhere.jpg").read_bytes()
+
+
+def test_roots_are_joined_in_order(tmp_path: Path) -> None:
+    first, second = draw(tmp_path / "b", 1), draw(tmp_path / "a", 2, "x")
+    (second / "ImageSets/Main/test.txt").unlink()  # as in VOC2012
+    install([first, second], tmp_path / "dataset")
+    trainval = ["train_00001", "train_00002", "train_00003", "val_00001"]
+    assert read_split(tmp_path / "dataset", "trainval") == trainval + [f"x{image_id}" for image_id in trainval]
+    assert read_split(tmp_path / "dataset", "test") == ["test_00001"]
+    assert check_dataset(tmp_path / "dataset", "voc").problems == []
+
+
+def test_one_id_in_two_roots_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="picture t.* is also in"):
+        install([draw(tmp_path / "a"), draw(tmp_path / "b", 2)], tmp_path / "dataset")
+
+
+@pytest.mark.parametrize("line", ["../../secret", "/etc/passwd", "a/../../b"])
+def test_ids_that_lead_outside_are_refused(tmp_path: Path, line: str) -> None:
+    root = draw(tmp_path / "source")
+    (root / "ImageSets/Main/test.txt").write_text(f"{line}\n")
+    with pytest.raises(UserError, match=r"test.txt: id .* leads outside"):
+        install([root], tmp_path / "dataset")
+
+
+@pytest.mark.parametrize(
+    ("given", "voc", "expected"),
+    [
+        (["triangle", "star"], False, ["triangle", "star"]),
+        (None, False, CLASSES),
+        (None, True, CLASSES),  # not PASCAL's classes after all
+    ],
+    ids=["given", "sorted", "other classes"],
+)
+def test_class_lists(tmp_path: Path, given: list[str] | None, voc: bool, expected: list[str]) -> None:
+    draw_dataset(tmp_path / "source", 10, 10, 10, 1)
+    install([tmp_path / "source"], tmp_path / "dataset", given, voc)
+    assert read_classes(tmp_path / "dataset") == expected
+
+
+def test_voc_keeps_its_twenty_classes(tmp_path: Path) -> None:
+    root = draw(tmp_path / "source")
+    for path in (root / "Annotations").iterdir():
+        path.write_text("<annotation><object><name>sheep</name></object></annotation>")
+    install([root], tmp_path / "voc", voc=True)
+    install([root], tmp_path / "other")
+    assert read_classes(tmp_path / "voc") == VOC_CLASSES
+    assert read_classes(tmp_path / "other") == ["sheep"]
+
+
+def test_no_class_at_all(tmp_path: Path) -> None:
+    root = draw(tmp_path / "source")
+    for path in (root / "Annotations").iterdir():
+        path.write_text("<annotation/>")
+    with pytest.raises(UserError, match=r"name the classes in download\.classes"):
+        install([root], tmp_path / "dataset")
+
+
+def old_dataset(folder: Path) -> Path:
+    folder.mkdir()
+    (folder / "classes.txt").write_text("old\n")
+    return folder
+
+
+def replace_by(folder: Path, text: str) -> None:
+    with replaced_folder(folder) as scratch:
+        (scratch / "new").mkdir()
+        (scratch / "new" / "classes.txt").write_text(text)
+
+
+def test_a_dataset_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    dataset = old_dataset(tmp_path / "dataset")
+    (dataset / "more").write_text("")
+    replace_by(dataset, "new\n")
+    assert content(tmp_path) == {"dataset/classes.txt": b"new\n"}
+    replace_by(tmp_path / "fresh" / "dataset", "new\n")
+    assert (tmp_path / "fresh/dataset/classes.txt").exists()
+
+
+@pytest.mark.parametrize("error", [UserError("bad"), KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left")])
+def test_after_an_error_the_old_dataset_stays(tmp_path: Path, error: BaseException) -> None:
+    dataset = old_dataset(tmp_path / "dataset")
+    with pytest.raises((UserError, KeyboardInterrupt)), replaced_folder(dataset) as scratch:
+        (scratch / "new").mkdir()
+        raise error
+    assert content(tmp_path) == {"dataset/classes.txt": b"old\n"}
+    assert list(tmp_path.iterdir()) == [dataset]
+
+
+def test_when_the_swap_fails_the_old_dataset_is_put_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = old_dataset(tmp_path / "dataset")
+    original = os.replace
+
+    def fail(source: Path, target: Path) -> None:
+        if Path(source).name == "new":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        original(source, target)
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(UserError, match=r"dataset: cannot be written: No space left"):
+        replace_by(dataset, "new\n")
+    assert content(tmp_path) == {"dataset/classes.txt": b"old\n"}
+
+
+def test_what_is_no_dataset_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "letters").write_text("dear")
+    (tmp_path / "file").write_text("dear")
+    with pytest.raises(UserError, match="holds something else than a dataset"):
+        replace_by(tmp_path / "home", "")
+    with pytest.raises(UserError, match="is a file"):
+        replace_by(tmp_path / "file", "")
+    with pytest.raises(UserError, match="cannot be written"):
+        replace_by(tmp_path / "file" / "dataset", "")
+    assert content(tmp_path) == {"home/letters": b"dear", "file": b"dear"}

@@ -1,0 +1,52 @@
+from pathlib import Path
+
+import pytest
+import typer
+
+from frcnn.sources.synthetic import draw_dataset
+from stages import check
+
+PARAMS = Path(__file__).parents[2] / "params.yaml"
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    draw_dataset(tmp_path / "dataset", 3, 1, 2, seed=1)
+    return tmp_path / "dataset"
+
+
+def exit_code(dataset: Path) -> int:
+    try:
+        check.run(dataset, PARAMS, None, workers=2)
+    except typer.Exit as end:
+        return end.exit_code
+    return 0
+
+
+def test_a_sound_dataset(dataset: Path, capsys: pytest.CaptureFixture) -> None:
+    assert exit_code(dataset) == 0
+    out = capsys.readouterr().out
+    assert "Problems" not in out
+    assert "6 pictures, 4 splits, 6 classes; problems: none; training would take it" in out
+
+
+def test_what_is_only_dropped_does_not_fail(dataset: Path, capsys: pytest.CaptureFixture) -> None:
+    with (dataset / "ImageSets/Main/train.txt").open("a") as file:
+        file.write("train_00001\n")
+    assert exit_code(dataset) == 0
+    assert "problems: drop 1; training would take it" in capsys.readouterr().out
+
+
+def test_every_problem_is_listed_with_its_place(dataset: Path, capsys: pytest.CaptureFixture) -> None:
+    for path in (dataset / "Annotations").iterdir():
+        path.write_text("<annotation><object><name>[red]box</name></object></annotation>")
+    (dataset / "JPEGImages/test_00001.jpg").unlink()
+    assert exit_code(dataset) == 1
+    lines = capsys.readouterr().out.splitlines()
+    rows = [line for line in lines if "object 1 ([red]box)" in line]
+    assert len(rows) == 5 * 2  # no box and an unknown class, each
+    assert all("Annotations/" in row and "refuse" in row for row in rows)
+    assert any("JPEGImages/test_00001.*" in line and "no such picture" in line for line in lines)
+    totals = {line.split("  ")[1].strip(): line.split() for line in lines if " refuse " in line}
+    assert "missing picture" in totals
+    assert lines[-1].endswith("training would refuse it")

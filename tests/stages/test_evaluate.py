@@ -1,0 +1,143 @@
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from frcnn.data.detections import pack_images, write_detections
+from frcnn.errors import UserError
+from stages import evaluate
+
+PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
+CLASSES = ["bolt", "wrench", "пакет"]  # no object of the last
+OBJECTS = {"a": [("bolt", 10, 10, 50, 50)], "b": [("wrench", 20, 5, 60, 40), ("bolt", 61, 50, 90, 70)], "c": []}
+OBJECT = "<object><name>{}</name><bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox></object>"
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    root = tmp_path / "dataset"
+    for folder in ("Annotations", "JPEGImages", "ImageSets/Main"):
+        (root / folder).mkdir(parents=True)
+    (root / "classes.txt").write_text("\n".join(CLASSES) + "\n", encoding="utf-8")
+    (root / "ImageSets/Main/test.txt").write_text("a\nb\nc\n")
+    (root / "ImageSets/Main/val.txt").write_text("a\n")
+    for name, objects in OBJECTS.items():
+        Image.new("RGB", (100, 80), "grey").save(root / "JPEGImages" / f"{name}.jpg")
+        size = "<size><width>100</width><height>80</height><depth>3</depth></size>"
+        body = "".join(OBJECT.format(*each) for each in objects)
+        xml = f"<annotation><filename>{name}.jpg</filename>{size}{body}</annotation>"
+        (root / "Annotations" / f"{name}.xml").write_text(xml)
+    return root
+
+
+def write(path: Path, image_ids: str = "abc", split: str = "test", classes: list[str] = CLASSES) -> Path:
+    """Write perfect detections, with a wrong one of the wrench above."""
+    found = []
+    for name in image_ids:
+        boxes = [(x1 - 1, y1 - 1, x2, y2) for _, x1, y1, x2, y2 in OBJECTS.get(name, [])]
+        labels = [classes.index(label) + 1 for label, *_ in OBJECTS.get(name, [])]
+        found.append({"boxes": np.reshape(boxes, (-1, 4)), "scores": [0.8] * len(boxes), "labels": labels})
+    first = found[0]
+    first["boxes"] = np.concatenate([first["boxes"], [(0, 0, 5, 5)]])
+    first["scores"], first["labels"] = [*first["scores"], 0.9], [*first["labels"], 2]
+    write_detections(path, pack_images(list(image_ids), classes, found, "0" * 64, split))
+    return path
+
+
+def run(dataset: Path, detections: Path, split: str | None = None) -> Path:
+    out = detections.parent / "metrics"
+    evaluate.run(dataset, detections, out, detections.parent / "pr.png", split, PARAMS)
+    return out
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_writes_metrics_and_prints_the_table(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    out = run(dataset, write(tmp_path / "d.h5"))
+    assert json.loads((out / "summary.json").read_text()) == {
+        "mAP_voc07": 0.75,
+        "mAP_area": 0.75,
+        "mAP_reference": 0.75,
+        "recall": 1,
+        "images": 3,
+        "objects": 3,
+        "detections": 4,
+        "AP_voc07": {"bolt": 1, "wrench": 0.5},
+    }
+    bolt, wrench, bag = rows_of(out / "ap_per_class.csv")
+    assert (bolt["class"], bolt["objects"], bolt["AP_area"]) == ("bolt", "2", "1.000000")
+    assert wrench["detections"] == "2"
+    assert (bag["class"], bag["recall"], bag["AP_reference"]) == ("пакет", "", "")
+    points = rows_of(out / "pr_curves.csv")
+    assert [(p["recall"], p["precision"], p["score"]) for p in points if p["class"] == "wrench"] == [
+        ("0.000000", "0.000000", "0.900000"),
+        ("1.000000", "0.500000", "0.800000"),
+    ]
+    assert Image.open(tmp_path / "pr.png").format == "PNG"
+    printed = capsys.readouterr().out
+    assert "wrench" in printed
+    assert "3 images, 3 objects, 4 detections, mAP 0.750" in printed
+
+
+def test_same_input_gives_same_bytes(dataset: Path, tmp_path: Path) -> None:
+    def contents() -> list[bytes]:
+        out = run(dataset, write(tmp_path / "d.h5"))
+        return [path.read_bytes() for path in [*sorted(out.iterdir()), tmp_path / "pr.png"]]
+
+    assert contents() == contents()
+
+
+def test_nothing_detected(dataset: Path, tmp_path: Path) -> None:
+    nothing = {"boxes": np.empty((0, 4)), "scores": [], "labels": []}
+    write_detections(tmp_path / "d.h5", pack_images("abc", CLASSES, [nothing] * 3, "", "test"))
+    summary = json.loads((run(dataset, tmp_path / "d.h5") / "summary.json").read_text())
+    assert (summary["mAP_area"], summary["recall"]) == (0, 0)
+
+
+def test_no_object_in_the_split(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    (dataset / "ImageSets/Main/test.txt").write_text("c\n")
+    out = run(dataset, write(tmp_path / "d.h5", "c"))
+    assert json.loads((out / "summary.json").read_text()) == {
+        "images": 1,
+        "objects": 0,
+        "detections": 1,
+        "AP_voc07": {},
+    }
+
+
+def test_split_of_the_users_choice(dataset: Path, tmp_path: Path) -> None:
+    out = run(dataset, write(tmp_path / "d.h5", "a", "val"), split="val")
+    assert json.loads((out / "summary.json").read_text())["images"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"split": "val"}, "split 'val', not 'test'"),
+        ({"classes": ["wrench", "bolt", "пакет"]}, "classes"),
+        ({"image_ids": "ab"}, "no entry for c"),
+        ({"image_ids": "abcd"}, "holds d"),
+    ],
+    ids=str,
+)
+def test_detections_of_something_else_change_no_file(
+    dataset: Path, tmp_path: Path, arguments: dict, words: str
+) -> None:
+    out = run(dataset, write(tmp_path / "d.h5"))
+    before = {path: path.read_bytes() for path in out.iterdir()}
+    with pytest.raises(UserError, match=words) as caught:
+        run(dataset, write(tmp_path / "d.h5", **arguments))
+    assert "\n" not in str(caught.value)
+    assert {path: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_output_folder_that_cannot_be_written(dataset: Path, tmp_path: Path) -> None:
+    (tmp_path / "metrics").write_text("a file, not a folder")
+    with pytest.raises(UserError, match="metrics"):
+        run(dataset, write(tmp_path / "d.h5"))

@@ -1,0 +1,183 @@
+import json
+import sys
+import threading
+import types
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from PIL import Image
+
+from frcnn.errors import UserError
+from frcnn.params import Detect
+from frcnn.render import class_color
+from stages import predict
+
+
+class FakeDetector:
+    class_names = ["bolt", "wrench"]
+
+
+@pytest.fixture(autouse=True)
+def fake_inference(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
+    """Put a detector in place that finds a wrench in the middle of each picture; return what it is asked."""
+    asked: list[tuple] = []
+
+    def load_detector(weights: Path, device: str) -> FakeDetector:
+        asked.append((weights, device))
+        return FakeDetector()
+
+    def detect_images(detector: FakeDetector, images: list[np.ndarray], settings: Detect) -> list[dict]:
+        asked.append((images[0].shape, settings.score_threshold))
+        height, width = images[0].shape[:2]
+        box = np.array([[width / 4, height / 4, width * 3 / 4, height * 3 / 4]], np.float32)
+        return [{"boxes": box, "scores": np.array([0.875], np.float32), "labels": np.array([2])}]
+
+    module = types.ModuleType("frcnn.model.inference")
+    module.load_detector, module.detect_images = load_detector, detect_images  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "frcnn.model.inference", module)
+    return asked
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two pictures and a text."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    Image.new("RGB", (600, 500), "grey").save(folder / "one.jpg")
+    Image.new("L", (100, 80)).save(folder / "two.PNG")
+    (folder / "notes.txt").write_text("no picture")
+    return folder
+
+
+@pytest.fixture
+def server(folder: Path) -> Iterator[str]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status = 404 if self.path == "/none.jpg" else 200
+            body = b"<html>" if self.path == "/page" else (folder / "one.jpg").read_bytes()
+            self.send_response(status)
+            self.send_header("Content-Length", str(1 << 40 if self.path == "/huge" else len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
+        threading.Thread(target=httpd.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{httpd.server_port}"
+        httpd.shutdown()
+
+
+def run(tmp_path: Path, *pictures: object) -> list[dict]:
+    predict.run([str(each) for each in pictures], Path("w.safetensors"), tmp_path / "out", 0.7, "cpu")
+    return entries(tmp_path)
+
+
+def entries(tmp_path: Path) -> list[dict]:
+    return json.loads((tmp_path / "out/detections.json").read_text(encoding="utf-8"))
+
+
+def drawn(tmp_path: Path) -> list[str]:
+    return sorted(path.name for path in (tmp_path / "out").iterdir() if path.suffix == ".png")
+
+
+def test_file(folder: Path, tmp_path: Path, fake_inference: list, capsys: pytest.CaptureFixture) -> None:
+    assert run(tmp_path, folder / "one.jpg") == [
+        {
+            "image": str(folder / "one.jpg"),
+            "width": 600,
+            "height": 500,
+            "detections": [{"label": 2, "class": "wrench", "score": 0.875, "box": [150.0, 125.0, 450.0, 375.0]}],
+        }
+    ]
+    assert fake_inference == [(Path("w.safetensors"), "cpu"), ((500, 600, 3), 0.7)]
+    image = np.asarray(Image.open(tmp_path / "out/one.png"))
+    assert tuple(image[250, 150]) == class_color(2)
+    assert "1 pictures, 1 detections" in capsys.readouterr().out
+
+
+def test_folder_and_glob_take_each_picture_once(folder: Path, tmp_path: Path) -> None:
+    found = run(tmp_path, folder, folder / "*.jpg", folder / "one.jpg")
+    assert [Path(entry["image"]).name for entry in found] == ["one.jpg", "two.PNG"]
+    assert drawn(tmp_path) == ["one.png", "two.png"]
+
+
+def test_name_with_brackets_is_a_file_first(folder: Path, tmp_path: Path) -> None:
+    (folder / "one.jpg").rename(folder / "a[1].jpg")
+    run(tmp_path, folder / "a[1].jpg")
+    assert drawn(tmp_path) == ["a_1_.png"]
+
+
+def test_equal_names_are_told_apart(folder: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    for name in ("one.png", "ONE.png"):
+        Image.new("RGB", (9, 9)).save(other / name)
+    assert len(run(tmp_path, folder / "one.jpg", other)) == 3
+    assert drawn(tmp_path) == ["ONE_2.png", "one.png", "one_3.png"]
+
+
+def test_url(server: str, tmp_path: Path) -> None:
+    [entry] = run(tmp_path, f"{server}/some%20where/p.jpg?size=large")
+    assert (entry["image"], entry["width"]) == (f"{server}/some%20where/p.jpg?size=large", 600)
+    assert drawn(tmp_path) == ["p.png"]
+
+
+@pytest.mark.parametrize(
+    ("picture", "words"),
+    [
+        ("{folder}/none.jpg", "no such file"),
+        ("{folder}/*.gif", "no file matches"),
+        ("{folder}/empty", "no picture in this folder"),
+        ("{folder}/notes.txt", "notes.txt"),
+        ("{folder}/cut.jpg", "cut.jpg"),
+        ("{server}/none.jpg", "404"),
+        ("{server}/page", "/page"),
+        ("{server}/huge", "larger than 100 MB"),
+        ("http://127.0.0.1:9/a.jpg", "cannot be fetched"),
+        ("http://", "cannot be fetched"),
+    ],
+)
+def test_bad_picture_is_one_line_and_the_others_are_done(
+    folder: Path, server: str, tmp_path: Path, capsys: pytest.CaptureFixture, picture: str, words: str
+) -> None:
+    (folder / "empty").mkdir()
+    (folder / "cut.jpg").write_bytes((folder / "one.jpg").read_bytes()[:700])
+    bad = picture.format(folder=folder, server=server)
+    with pytest.raises(typer.Exit) as caught:
+        run(tmp_path, folder / "one.jpg", bad, folder / "two.PNG")
+    assert caught.value.exit_code == 2
+    assert len(entries(tmp_path)) == 2
+    assert drawn(tmp_path) == ["one.png", "two.png"]
+    [line] = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("error:")
+    assert words in line
+
+
+def test_nothing_to_do_writes_nothing(folder: Path, tmp_path: Path, fake_inference: list) -> None:
+    with pytest.raises(typer.Exit):
+        run(tmp_path, folder / "none.jpg")
+    assert not (tmp_path / "out").exists()
+    assert fake_inference == []
+
+
+def test_input_is_never_overwritten(folder: Path) -> None:
+    Image.new("RGB", (9, 9)).save(folder / "small.png")
+    before = (folder / "small.png").read_bytes()
+    with pytest.raises(UserError, match="overwrite"):
+        predict.run([str(folder)], Path("w.safetensors"), folder, 0.7, "cpu")
+    assert (folder / "small.png").read_bytes() == before
+
+
+def test_output_that_cannot_be_written_stops_at_once(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/one.png").mkdir()
+    (tmp_path / "out/one.png/file").touch()
+    with pytest.raises(UserError, match=r"one.png: cannot be written"):
+        run(tmp_path, folder)
+    assert not (tmp_path / "out/detections.json").exists()

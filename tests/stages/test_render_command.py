@@ -1,0 +1,89 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from frcnn.data.detections import pack_images, write_detections
+from frcnn.errors import UserError
+from frcnn.render import GREEN, class_color
+from stages import render
+
+PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
+IDS = [f"{i:03}" for i in range(12)]
+XML = """<annotation><size><width>500</width><height>400</height><depth>3</depth></size><object><name>bolt</name>
+<bndbox><xmin>101</xmin><ymin>101</ymin><xmax>200</xmax><ymax>200</ymax></bndbox></object></annotation>"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """Twelve pictures with a bolt; on each a sure wrench elsewhere and an unsure bolt."""
+    root = tmp_path / "dataset"
+    for folder in ("Annotations", "JPEGImages", "ImageSets/Main"):
+        (root / folder).mkdir(parents=True)
+    (root / "classes.txt").write_text("bolt\nwrench\n")
+    (root / "ImageSets/Main/test.txt").write_text("\n".join(IDS))
+    for i, name in enumerate(IDS):
+        Image.new("RGB", (500, 400), (i, 90, 90)).save(root / "JPEGImages" / f"{name}.png")
+        (root / "Annotations" / f"{name}.xml").write_text(XML)
+    one = {"boxes": [[250, 250, 350, 350], [20, 20, 80, 80]], "scores": [0.9, 0.3], "labels": [2, 1]}
+    detections = pack_images(IDS[::-1], ["bolt", "wrench"], [one] * 12, "", "test")
+    write_detections(tmp_path / "d.h5", detections)
+    return tmp_path
+
+
+def run(project: Path, *overrides: str) -> dict[str, np.ndarray]:
+    out = project / "renders"
+    render.run(project / "dataset", project / "d.h5", out, None, PARAMS, list(overrides))
+    return {path.name: np.asarray(Image.open(path)) for path in sorted(out.iterdir())}
+
+
+def has(image: np.ndarray, color: tuple[int, int, int]) -> bool:
+    return bool(np.all(image == color, axis=2).any())
+
+
+def test_draws_the_number_asked_for_and_an_overview(project: Path, capsys: pytest.CaptureFixture) -> None:
+    pictures = run(project, "render.images=3")
+    overview = pictures.pop("overview.png")
+    assert len(pictures) == 3
+    assert min(overview.shape[:2]) > 250
+    for image in pictures.values():
+        assert has(image, GREEN)
+        assert has(image, class_color(2))
+        assert not has(image, class_color(1))
+    assert "3 of 12 pictures" in capsys.readouterr().out
+
+
+def test_score_threshold(project: Path) -> None:
+    pictures = run(project, "render.images=1", "render.score_threshold=0.2")
+    assert has(next(iter(pictures.values())), class_color(1))
+
+
+def test_seed_chooses_and_old_pictures_go(project: Path) -> None:
+    first = run(project, "render.images=3")
+    (project / "renders" / "stale.png").write_bytes(b"")
+    other = run(project, "render.images=3", "render.seed=2")
+    assert set(first) != set(other)
+    assert "stale.png" not in other
+    again = run(project, "render.images=3")
+    assert all(np.array_equal(first[name], again[name]) for name in first)
+
+
+def test_fewer_pictures_than_asked_for(project: Path) -> None:
+    assert len(run(project, "render.images=50")) == 13
+
+
+def test_unreadable_picture_leaves_the_old_folder(project: Path) -> None:
+    before = sorted(run(project))
+    for path in (project / "dataset/JPEGImages").iterdir():
+        path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(UserError, match=r"\.png"):
+        run(project, "render.images=2")
+    assert sorted(path.name for path in (project / "renders").iterdir()) == before
+    assert not [path for path in project.iterdir() if path.name.endswith(".tmp")]
+
+
+def test_detections_of_another_split(project: Path) -> None:
+    (project / "dataset/ImageSets/Main/val.txt").write_text("000\n")
+    with pytest.raises(UserError, match="split 'test', not 'val'"):
+        render.run(project / "dataset", project / "d.h5", project / "renders", "val", PARAMS)
