@@ -232,7 +232,9 @@ def _check_relations(params: Params, where: str) -> None:
     if params.anchors.rpn_negative_iou > params.anchors.rpn_positive_iou:
         raise UserError(f"{where}: anchors.rpn_negative_iou is greater than anchors.rpn_positive_iou")
     if params.model.weights == "none" and (params.model.norm == "frozen" or params.model.freeze_at > 0):
-        raise UserError(f"{where}: to train from scratch (model.weights: none) set model.norm: trained, model.freeze_at: 0")
+        raise UserError(
+            f"{where}: to train from scratch (model.weights: none) set model.norm: trained, model.freeze_at: 0"
+        )
     if params.train.keep == "best" and params.train.val_fraction == 0:
         raise UserError(f"{where}: train.keep: best needs train.val_fraction above 0")
 

@@ -69,15 +69,12 @@ def label_annotation(annotation: "Annotation", params: Params) -> Labelled:
 
 
 def _label_all(annotations: "list[Annotation]", params: Params, workers: int) -> list[Labelled]:
-    from concurrent.futures import ProcessPoolExecutor
-
+    from frcnn.parallel import mapper
     from stages.console import track
 
     work = partial(label_annotation, params=params)
-    if workers < 2:
-        return list(track(map(work, annotations), "labelling anchors", len(annotations)))
-    with ProcessPoolExecutor(workers) as pool:
-        return list(track(pool.map(work, annotations, chunksize=16), "labelling anchors", len(annotations)))
+    with mapper(workers) as parallel:
+        return list(track(parallel(work, annotations), "labelling anchors", len(annotations)))
 
 
 def _pack(annotations: "list[Annotation]", labelled: list[Labelled], class_names: list[str]):  # type: ignore[no-untyped-def]

@@ -15,7 +15,7 @@ from stages.console import console, progress, say
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from frcnn.data.check import CheckReport, SplitCounts
+    from frcnn.check import CheckReport, SplitCounts
     from frcnn.data.problems import Problem
 
 ACTIONS = ("refuse", "drop", "clip", "note")  # gravest first
@@ -33,7 +33,7 @@ def run(
     params = load_params(params_file, overrides or ())
     from rich.console import Console
 
-    from frcnn.data.check import check_dataset
+    from frcnn.check import check_dataset
 
     with progress() as bar:
         task = bar.add_task("check", total=None)

@@ -32,7 +32,8 @@ def run(
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget the checkpoint of an earlier run.")] = False,
     device: Device = "auto",
     workers: Annotated[
-        int | None, typer.Option("--workers", min=0, help="Processes that load pictures; default: 0 on the CPU, else 8.")
+        int | None,
+        typer.Option("--workers", min=0, help="Processes that load pictures; default: 0 on the CPU, else 8."),
     ] = None,
 ) -> None:
     """Read the dataset, anchors.h5 and the weights to start from; write the trained weights and a CSV log."""

@@ -62,7 +62,7 @@ def prepare(params: Params, phase: int, dataset: Path, anchors: Path, models: Pa
     }
     precision = choose_precision(params.train.precision, device)
     return Prepared(
-        model.to(device, memory_format=torch.channels_last),
+        model.to(device).to(memory_format=torch.channels_last),
         Source(targets, pictures_of(dataset, targets.image_ids), params),
         _held_out(params, dataset, targets),
         device,

@@ -64,13 +64,9 @@ def valid_anchors(
     centers, shapes = _centers_and_shapes(rows, columns, sizes, ratios, offset)
     low = centers - 0.5 * shapes
     high = centers + 0.5 * shapes
-    if straddle is None:
-        inside = np.ones(low.shape[:-1], dtype=bool)
-    else:
-        inside = (low >= -straddle).all(-1) & (high <= np.array([width, height]) + straddle).all(-1)
-    if not inside.any():
-        inside[:] = True
-    indices = np.flatnonzero(inside.reshape(-1))
+    margin = np.inf if straddle is None else straddle
+    inside = np.all((low >= -margin) & (high <= np.array([width, height]) + margin), axis=-1).reshape(-1)
+    indices = np.flatnonzero(inside) if inside.any() else np.arange(inside.size)
     indices.setflags(write=False)
     return indices
 

@@ -48,7 +48,11 @@ def label_image(gt_boxes: np.ndarray, width: int, height: int, backbone: str, pa
 
 
 def resize_boxes(
-    boxes_original: np.ndarray, size_original: tuple[int, int], size: tuple[int, int], mirror: bool, index_convention: bool
+    boxes_original: np.ndarray,
+    size_original: tuple[int, int],
+    size: tuple[int, int],
+    mirror: bool,
+    index_convention: bool,
 ) -> np.ndarray:
     """Return boxes (G, 4) float32 scaled from original to resized pixels, each axis by its own ratio.
 

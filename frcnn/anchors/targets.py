@@ -6,7 +6,8 @@ Datasets, N images, flat arrays with offsets as in CSR:
     image_id (N,) text      size_original (N, 2), size (N, 2) int32: width, height      gt_offsets (N+1,) int64
     gt_labels (G,) int64    and in each of the groups `identity` and `mirror`:
     gt_boxes (G, 4) float32, resized pixels
-    positive_offsets (N+1,) int64   positive_index (P,) int32   positive_delta (P, 4) float32   positive_object (P,) int32
+    positive_offsets (N+1,) int64   positive_index (P,) int32
+    positive_delta (P, 4) float32   positive_object (P,) int32, index into gt_boxes
     negative_offsets (N+1,) int64   negative_bits (B,) uint8: one bit an anchor of the image's own grid
 """
 
@@ -25,6 +26,7 @@ from frcnn.files import atomic_path
 from frcnn.params import Params, to_dict
 
 SCHEMA, VERSION = "frcnn-anchors", 1
+ARRAYS = ("size_original", "size", "gt_offsets", "gt_labels")
 VARIANTS = ("identity", "mirror")
 
 
@@ -114,7 +116,7 @@ def write_targets(path: Path, targets: AnchorTargets, recipe: dict[str, Any]) ->
         file.attrs.update(schema=SCHEMA, version=VERSION)
         file.attrs.update(recipe=_dumps(recipe), class_names=_dumps(targets.class_names))
         file.create_dataset("image_id", data=targets.image_ids, dtype=h5py.string_dtype())
-        for name in ("size_original", "size", "gt_offsets", "gt_labels"):
+        for name in ARRAYS:
             file.create_dataset(name, data=getattr(targets, name))
         for group in VARIANTS:
             for field in fields(Variant):
@@ -136,13 +138,10 @@ def read_targets(path: Path, recipe: dict[str, Any] | None = None) -> AnchorTarg
                 raise UserError(f"{path}: not an anchors file of version {VERSION}; run `frcnn anchors` again")
             if recipe is not None:
                 _compare(path, json.loads(file.attrs["recipe"]), json.loads(_dumps(recipe)))
-            arrays = {name: file[name][()] for name in ("size_original", "size", "gt_offsets", "gt_labels")}
-            groups = {
-                group: Variant(**{field.name: file[f"{group}/{field.name}"][()] for field in fields(Variant)})
-                for group in VARIANTS
-            }
+            arrays = [file[name][()] for name in ARRAYS]
+            groups = [Variant(*(file[f"{group}/{field.name}"][()] for field in fields(Variant))) for group in VARIANTS]
             ids = [text.decode() for text in file["image_id"][()]]
-            return AnchorTargets(ids, json.loads(file.attrs["class_names"]), **arrays, **groups)
+            return AnchorTargets(ids, json.loads(file.attrs["class_names"]), *arrays, *groups)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file; run `frcnn anchors` first") from error
     except (OSError, KeyError) as error:

@@ -1,7 +1,8 @@
 """Faster R-CNN (Ren et al., 2017) as a composition of backbone, RPN and RoI heads."""
 
 import contextlib
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +28,8 @@ class Batch:
 
     images (N, 3, H, W) uint8 RGB; sizes: (width, height) of each without padding; gt_boxes (N, G, 4) float32 in
     resized pixels and gt_labels (N, G) int64, 0 where the row fills up; anchor_index (N, S) int64 into the padded
-    grid, anchor_labels (N, S) int64 in {1, 0, -1}, -1 fills up; anchor_deltas (N, S, 4) float32; image_ids for messages.
+    grid, anchor_labels (N, S) int64 in {1, 0, -1}, -1 fills up; anchor_deltas (N, S, 4) float32; image_ids for
+    messages.
     """
 
     images: Tensor
@@ -41,21 +43,20 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """Return the batch with its tensors on a device."""
-        moved = {
-            name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
-            for name, value in vars(self).items()
-        }
-        return Batch(**moved)
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> "Batch":
         """Return the batch in page-locked memory (the data loader calls this)."""
-        pinned = {name: v.pin_memory() if isinstance(v, Tensor) else v for name, v in vars(self).items()}
-        return Batch(**pinned)
+        return self._map(Tensor.pin_memory)
+
+    def _map(self, function: Callable[[Tensor], Tensor]) -> "Batch":
+        changed = {name: function(value) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, **changed)  # type: ignore[arg-type]  # tensors for tensors
 
 
 @dataclass(frozen=True)
 class _Features:
-    """Outputs of backbone and RPN: maps (N, D, H, W), logits (N, A), deltas (N, A, 4), anchors (A, 4), inside (N, A)."""
+    """Outputs of backbone and RPN: maps (N, D, H, W), logits and inside (N, A), deltas (N, A, 4), anchors (A, 4)."""
 
     maps: Tensor
     logits: Tensor

@@ -21,10 +21,10 @@ def pool_rois(features: Tensor, rois: Tensor, *, op: str, size: int, sampling_ra
         stride: pixels a cell.
     """
     height, width = features.shape[-2:]
-    limit = rois.new_tensor([width, height, width, height]) * stride
+    last = 1 if op == "pool" else 0  # RoIPool rounds to the index of the last cell, RoIAlign ends at its edge
+    limit = rois.new_tensor([width - last, height - last] * 2) * stride
     rois = torch.minimum(rois.clamp(min=0), limit)
     if op == "pool":
-        # Our right and bottom edges are exclusive; RoIPool takes the indices of the last row and column.
         return roi_pool(features[None], [rois], output_size=size, spatial_scale=1 / stride)
     return roi_align(features, rois / stride, size, sampling_ratio)
 

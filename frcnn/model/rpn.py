@@ -22,7 +22,7 @@ class RPNHead(nn.Module):
         self.deltas = nn.Conv2d(channels, 4 * anchors_per_cell, kernel_size=1)
         for layer in (self.conv, self.objectness, self.deltas):
             nn.init.normal_(layer.weight, std=0.01)
-            nn.init.zeros_(layer.bias)
+            nn.init.constant_(layer.bias, 0)  # type: ignore[arg-type]  # there is one
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits and deltas; channel k is anchor k, delta channel 4k + (0..3) its dx, dy, dw, dh."""

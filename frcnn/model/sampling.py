@@ -32,7 +32,7 @@ def sample_anchors(
 
 @dataclass(frozen=True)
 class RoISample:
-    """RoIs (N, S, 4) in resized pixels, labels (N, S) int64 (0 background, -1 fills up), deltas (N, S, 4), normalised."""
+    """RoIs (N, S, 4) in resized pixels, labels (N, S) int64 (-1 fills up), deltas (N, S, 4), normalised."""
 
     rois: Tensor
     labels: Tensor
@@ -60,7 +60,9 @@ def sample_rois(
         gt_boxes: (N, G, 4); gt_labels: (N, G) int64, 0 where the row fills up.
     """
     samples = [
-        _sample_image(torch.cat([rois, real_boxes]), real_boxes, real_labels, batch, positive_fraction, positive_iou, bg_lo)
+        _sample_image(
+            torch.cat([rois, real_boxes]), real_boxes, real_labels, batch, positive_fraction, positive_iou, bg_lo
+        )
         for rois, real_boxes, real_labels in _without_filling(proposals, gt_boxes, gt_labels)
     ]
     return RoISample(*(torch.stack(column) for column in zip(*samples, strict=True)))

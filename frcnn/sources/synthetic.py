@@ -1,16 +1,14 @@
 """Draw a dataset of shapes in VOC layout, for the demo and the tests: seeded, offline, in seconds."""
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from frcnn.files import write_text
+from frcnn.parallel import mapper
 from frcnn.sources.shapes import CLASSES, Shape, draw_picture
 
 SPLITS = ("train", "val", "test")
@@ -45,8 +43,8 @@ def draw_dataset(
         (folder / name).mkdir(parents=True, exist_ok=True)
     counts = dict(zip(SPLITS, (train_images, val_images, test_images), strict=True))
     jobs = [(split, index) for split, count in counts.items() for index in range(count)]
-    with _mapper(workers) as mapper:
-        for done, _ in enumerate(mapper(partial(_write_picture, folder, seed), jobs), 1):
+    with mapper(workers) as parallel:
+        for done, _ in enumerate(parallel(partial(_write_picture, folder, seed), jobs), 1):
             if on_progress:
                 on_progress(done, len(jobs))
     ids = {split: [_image_id(split, index) for index in range(count)] for split, count in counts.items()}
@@ -54,16 +52,6 @@ def draw_dataset(
     for split, lines in ids.items():
         write_text(folder / "ImageSets" / "Main" / f"{split}.txt", "".join(f"{line}\n" for line in lines))
     write_text(folder / "classes.txt", "".join(f"{name}\n" for name in CLASSES))
-
-
-@contextmanager
-def _mapper(workers: int) -> Iterator[Callable]:
-    if workers <= 1:
-        yield map
-        return
-    # spawn, since a fork of a process with threads (a progress bar) may hang
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        yield partial(pool.map, chunksize=16)
 
 
 def _image_id(split: str, index: int) -> str:

@@ -112,12 +112,12 @@ def load_sample(source: Source, index: int, flip: bool, rng: np.random.Generator
     width, height = map(int, targets.size[index])
     labels, gt_labels = targets.image(index, flip)
     image = resize(np.ascontiguousarray(picture), width, height, data.interpolation)
-    return Sample(targets.image_ids[index], image, labels.gt_boxes, gt_labels, *draw_anchors(labels, source.params, rng))
+    return Sample(
+        targets.image_ids[index], image, labels.gt_boxes, gt_labels, *draw_anchors(labels, source.params, rng)
+    )
 
 
-def draw_anchors(
-    labels: Labels, params: Params, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def draw_anchors(labels: Labels, params: Params, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return index (S,), labels (S,) and deltas (S, 4) of the sampled anchors, S = rpn_batch, -1 labels fill up."""
     train = params.train
     negatives = np.flatnonzero(np.unpackbits(labels.negative_bits))

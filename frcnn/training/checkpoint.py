@@ -31,7 +31,7 @@ def fingerprint(recipe: dict[str, Any]) -> str:
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write a training state; the previous one stays whole until this one is."""
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
         torch.save(state, file)
 
 
@@ -54,7 +54,7 @@ def exclusive(folder: Path) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = open(folder / "lock", "w")  # noqa: SIM115 - closed below, which releases the lock
+        file = (folder / "lock").open("w")  # noqa: SIM115 - closed below, which releases the lock
     except OSError as error:
         raise UserError(f"{folder}: cannot keep checkpoints here: {error.strerror}") from error
     with file:

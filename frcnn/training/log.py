@@ -48,7 +48,10 @@ class Log:
 
     def means(self) -> dict[str, float]:
         """Return the mean losses an image since the last row, and their sum `loss`; NaN before the first."""
-        means = {name: total / self.images if self.images else math.nan for name, total in zip(LOSSES, self.sums, strict=True)}
+        means = {
+            name: total / self.images if self.images else math.nan
+            for name, total in zip(LOSSES, self.sums, strict=True)
+        }
         return means | {"loss": sum(means.values())}
 
     def close_row(self, epoch: int, step: int, rate: float, **more: float) -> None:

@@ -66,7 +66,12 @@ def test_unknown_and_missing_keys_are_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("", "must be a mapping"), ("a: [1", "line 1: not valid YAML"), ("- 1", "must be a mapping"), (b"\xff\xfe", "not")],
+    [
+        ("", "must be a mapping"),
+        ("a: [1", "line 1: not valid YAML"),
+        ("- 1", "must be a mapping"),
+        (b"\xff\xfe", "not"),
+    ],
     ids=["empty", "broken", "list", "binary"],
 )
 def test_a_file_that_is_no_parameter_file(tmp_path: Path, content: str | bytes, message: str) -> None:

@@ -15,7 +15,7 @@ LAYERS: dict[str, tuple[type[BasicBlock] | type[Bottleneck], list[int]]] = {
 }
 
 
-class WideResNet(ResNet):
+class WideResNet(ResNet):  # type: ignore[misc]  # torchvision has no types
     """torchvision's ResNet with its first stage `width` channels wide (64 is the published network)."""
 
     def __init__(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from frcnn.data.check import check_dataset
+from frcnn.check import check_dataset
 from frcnn.data.voc import VOC_CLASSES, read_classes, read_split
 from frcnn.errors import UserError
 from frcnn.sources.layout import find_roots, install, replaced_folder

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from frcnn.data.check import check_dataset
+from frcnn.check import check_dataset
 from frcnn.data.voc import read_annotations, read_split
 from frcnn.sources.shapes import CLASSES, DIAMETER, draw_picture
 from frcnn.sources.synthetic import draw_dataset

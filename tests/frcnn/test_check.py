@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 from voc_files import voc_object, write_list, write_voc
 
-from frcnn.data.check import Count, check_dataset
+from frcnn.check import Count, check_dataset
 from frcnn.errors import UserError
 
 

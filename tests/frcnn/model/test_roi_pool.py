@@ -1,0 +1,49 @@
+"""RoIAlign as matrix products equals torchvision's; RoIPool stays inside the grid."""
+
+import pytest
+import torch
+from torchvision.ops import roi_align as torchvision_roi_align
+
+from frcnn.model.roi_pool import pool_rois, roi_align
+
+
+def random_rois(count: int, width: float, height: float) -> torch.Tensor:
+    """Return boxes (count, 4) inside width x height cells, some of them empty or at the border."""
+    corner = torch.rand(count, 2) * torch.tensor([width, height])
+    far = torch.minimum(corner + torch.rand(count, 2) * torch.tensor([width, height]), torch.tensor([width, height]))
+    rois = torch.cat([corner, far], 1)
+    rois[0] = torch.tensor([0, 0, width, height])
+    rois[1] = torch.tensor([3.0, 3.0, 3.0, 3.0])
+    rois[2] = torch.tensor([width - 1, height - 1, width, height])
+    return rois
+
+
+@pytest.mark.parametrize(("size", "sampling_ratio"), [(7, 2), (5, 1), (2, 3)])
+def test_forward_and_gradient_equal_torchvision(size: int, sampling_ratio: int) -> None:
+    torch.manual_seed(0)
+    features = torch.randn(6, 20, 31, dtype=torch.float64, requires_grad=True)
+    rois = random_rois(40, 31, 20).double()
+    ours = roi_align(features, rois, size, sampling_ratio)
+    theirs = torchvision_roi_align(features[None], [rois], size, 1.0, sampling_ratio, aligned=True)
+    torch.testing.assert_close(ours, theirs, atol=1e-10, rtol=1e-10)
+    weights = torch.randn_like(ours)
+    [gradient], [expected] = (torch.autograd.grad((out * weights).sum(), features) for out in (ours, theirs))
+    torch.testing.assert_close(gradient, expected, atol=1e-10, rtol=1e-10)
+
+
+def test_no_rois() -> None:
+    assert roi_align(torch.rand(4, 5, 5), torch.zeros(0, 4), 7, 2).shape == (0, 4, 7, 7)
+
+
+@pytest.mark.parametrize("op", ["align", "pool"])
+def test_an_roi_beyond_the_grid_has_no_empty_bin(op: str) -> None:
+    # 37 rows of 16 px end at 592; the image, and so the RoI, reaches to 600. Unclipped RoIPool leaves rows at 0.
+    features = torch.ones(3, 37, 50)
+    pooled = pool_rois(features, torch.tensor([[100.0, 560, 300, 600]]), op=op, size=7, sampling_ratio=2, stride=16)
+    torch.testing.assert_close(pooled, torch.ones_like(pooled))
+
+
+def test_roi_pool_takes_the_largest() -> None:
+    features = torch.arange(16.0).view(1, 4, 4)
+    pooled = pool_rois(features, torch.tensor([[0.0, 0, 47, 47]]), op="pool", size=2, sampling_ratio=0, stride=16)
+    assert pooled.flatten().tolist() == [5, 7, 13, 15]
