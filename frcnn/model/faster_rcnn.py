@@ -155,11 +155,11 @@ class FasterRCNN(nn.Module):
         return _Features(maps, logits, deltas, anchors.to(device), inside.flatten(1).to(device), grids)
 
     def _preprocess(self, images: Tensor, sizes: Sizes) -> Tensor:
-        """Return the backbone's input, float32, zero in the padding."""
+        """Return the backbone's input, zero in the padding."""
         how = self.config.preprocessing
         ordered = images.flip(1) if how.order == "BGR" else images
-        mean, std = (ordered.new_tensor(v, dtype=torch.float32).view(3, 1, 1) for v in (how.mean, how.std))
-        pixels = (ordered.float() * how.scale - mean) / std
+        mean, std = (ordered.new_tensor(v, dtype=self.rpn.conv.weight.dtype).view(3, 1, 1) for v in (how.mean, how.std))
+        pixels = (ordered.to(mean.dtype) * how.scale - mean) / std
         for image, (width, height) in enumerate(sizes):
             pixels[image, :, height:] = 0
             pixels[image, :, :, width:] = 0

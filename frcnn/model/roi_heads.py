@@ -7,9 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from frcnn.model.rpn import at_least_float32
+
 
 class RoIPredictor(nn.Module):
-    """Vectors (R, V) to class logits (R, C + 1), background first, and deltas (R, C, 4), both float32."""
+    """Vectors (R, V) to class logits (R, C + 1), background first, and deltas (R, C, 4), float32 or finer."""
 
     def __init__(self, channels: int, classes: int) -> None:
         """Build both layers; weights N(0, 0.01^2) and N(0, 0.001^2), biases 0."""
@@ -23,7 +25,8 @@ class RoIPredictor(nn.Module):
 
     def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits and deltas; class c (1..C) owns row c - 1 of the deltas, background none."""
-        return self.classes(vectors).float(), self.deltas(vectors).float().unflatten(1, (-1, 4))
+        deltas = at_least_float32(self.deltas(vectors)).unflatten(1, (-1, 4))
+        return at_least_float32(self.classes(vectors)), deltas
 
 
 def roi_losses(

@@ -11,8 +11,13 @@ from torchvision.ops import nms
 from frcnn import boxes
 
 
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """Leave half precision, in which no loss or box is computed."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
 class RPNHead(nn.Module):
-    """Features (N, D, H, W) to objectness logits (N, A) and deltas (N, A, 4), both float32."""
+    """Features (N, D, H, W) to objectness logits (N, A) and deltas (N, A, 4), float32 or finer."""
 
     def __init__(self, channels: int, anchors_per_cell: int) -> None:
         """Build the 3x3 convolution and its two 1x1 sisters; weights N(0, 0.01^2), biases 0."""
@@ -29,7 +34,7 @@ class RPNHead(nn.Module):
         hidden = F.relu(self.conv(features))
         logits = self.objectness(hidden).permute(0, 2, 3, 1).flatten(1)
         deltas = self.deltas(hidden).permute(0, 2, 3, 1).flatten(1).unflatten(1, (-1, 4))
-        return logits.float(), deltas.float()
+        return at_least_float32(logits), at_least_float32(deltas)
 
 
 def rpn_losses(

@@ -18,7 +18,7 @@ from frcnn.training.log import Log
 from frcnn.training.optimizer import build_optimizer, learning_rate, set_learning_rate
 from frcnn.training.validate import split_held_out, validate
 
-COLLECT_EVERY = 10  # steps between looks at the losses, which make the host wait for the device
+COLLECT_EVERY = 10  # steps on CUDA between looks at the losses, which make the host wait for the device
 
 
 class Interrupted(Exception):
@@ -131,7 +131,7 @@ def _train_epoch(
     saved = time.monotonic()
     for batch in loader(batches, state.offset, job.workers, pin=job.device.type == "cuda"):
         updated = _step(model, job, state, batch.to(job.device), last=state.offset + 1 == len(plan))
-        if state.step % COLLECT_EVERY == 0:
+        if job.device.type == "cpu" or state.step % COLLECT_EVERY == 0:
             state.log.collect()
         on_step(_report(job, state, len(plan)))
         if state.step % job.log_steps == 0 and state.offset < len(plan):

@@ -1,0 +1,119 @@
+"""Batches depend on seed, phase, epoch and place alone, and put every anchor where it belongs."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from frcnn.anchors.grid import anchor_grid, feature_grid
+from frcnn.anchors.label import label_image
+from frcnn.anchors.targets import AnchorTargets, offsets, pack_variant
+from frcnn.boxes import decode, flip
+from frcnn.errors import UserError
+from frcnn.params import Params
+from frcnn.training.batches import EpochBatches, Source, loader, plan_epoch
+
+SIZES = [(160, 176), (200, 160), (160, 160), (160, 208), (192, 160), (161, 160), (224, 160)]
+
+
+@pytest.fixture
+def source(params: Params, tmp_path: Path) -> Source:
+    """Seven pictures of one object each, whose red channel tells the column."""
+    labels, mirrored, paths = [], [], []
+    for i, (width, height) in enumerate(SIZES):
+        picture = np.zeros((height, width, 3), np.uint8)
+        picture[..., 0] = np.arange(width)
+        paths.append(tmp_path / f"{i}.png")
+        Image.fromarray(picture).save(paths[-1])
+        box = np.array([[20 + i, 30, 60, 80]], np.float32)
+        labels.append(label_image(box, width, height, params.model.backbone, params.anchors))
+        mirrored.append(label_image(flip(box, width), width, height, params.model.backbone, params.anchors))
+    size = np.array(SIZES, np.int32)
+    targets = AnchorTargets(
+        [str(i) for i in range(7)], ["a"], size, size, offsets([1] * 7), np.ones(7, np.int64), pack_variant(labels),
+        pack_variant(mirrored),
+    )  # fmt: skip
+    return Source(targets, paths, params)
+
+
+def epoch(source: Source, number: int = 0, phase: int = 1) -> EpochBatches:
+    plan = plan_epoch(source, np.arange(len(source.targets)), phase, number)
+    return EpochBatches(source, plan, phase, number)
+
+
+def test_every_image_once_and_orientations_apart(source: Source) -> None:
+    plan = epoch(source).plan
+    assert sorted(np.concatenate(plan).tolist()) == list(range(7))
+    for indices in plan:
+        assert len({SIZES[i][1] > SIZES[i][0] for i in indices}) == 1
+
+
+def test_epochs_and_phases_differ_and_repeat(source: Source) -> None:
+    orders = [np.concatenate(epoch(source, *key).plan).tolist() for key in [(0, 1), (1, 1), (0, 2), (0, 1)]]
+    assert orders[0] == orders[3]
+    assert orders[0] != orders[1]
+    assert orders[0] != orders[2]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_same_bytes_from_any_start_and_any_number_of_workers(source: Source, workers: int) -> None:
+    wanted = [epoch(source)[step] for step in range(len(epoch(source)))]
+    for start in (0, 1):
+        found = list(loader(epoch(source), start, workers, pin=False))
+        assert len(found) == len(wanted) - start
+        for batch, expected in zip(found, wanted[start:], strict=True):
+            assert batch.image_ids == expected.image_ids
+            assert batch.sizes == expected.sizes
+            for name in ("images", "gt_boxes", "gt_labels", "anchor_index", "anchor_labels", "anchor_deltas"):
+                assert torch.equal(getattr(batch, name), getattr(expected, name))
+
+
+def test_sampled_anchors_lead_to_the_objects_in_the_padded_grid(source: Source) -> None:
+    params = source.params
+    for batch in loader(epoch(source), 0, 0, pin=False):
+        height, width = batch.images.shape[-2:]
+        grid = feature_grid(width, height, params.model.backbone)
+        sizes, ratios = tuple(params.anchors.anchor_sizes), tuple(params.anchors.anchor_ratios)
+        anchors = torch.from_numpy(anchor_grid(*grid, sizes, ratios, 0.5).copy())
+        for i in range(len(batch.sizes)):
+            positive = batch.anchor_labels[i] == 1
+            chosen = anchors[batch.anchor_index[i][positive]]
+            decoded = decode(batch.anchor_deltas[i][positive], chosen)
+            torch.testing.assert_close(decoded, batch.gt_boxes[i, :1].expand_as(decoded), atol=1e-3, rtol=0)
+            used = anchors[batch.anchor_index[i][batch.anchor_labels[i] >= 0]]
+            assert (used[:, 2] <= batch.sizes[i][0]).all()
+
+
+def test_picture_and_boxes_are_flipped_together(source: Source) -> None:
+    flipped = 0
+    for batch in loader(epoch(source), 0, 0, pin=False):
+        for i, (width, _) in enumerate(batch.sizes):
+            index = int(batch.image_ids[i])
+            mirrored = batch.images[i, 0, 0, 0] > 100  # the last column comes first
+            expected = torch.tensor([20.0 + index, 30, 60, 80])
+            wanted = flip(expected, width) if mirrored else expected
+            torch.testing.assert_close(batch.gt_boxes[i, 0], wanted)
+            flipped += int(mirrored)
+    assert 0 < flipped < 7
+
+
+def test_padding_is_zero(source: Source) -> None:
+    for batch in loader(epoch(source), 0, 0, pin=False):
+        for image, (width, height) in zip(batch.images, batch.sizes, strict=True):
+            assert not image[:, height:].any()
+            assert not image[:, :, width:].any()
+
+
+def test_a_picture_that_changed_is_refused(source: Source) -> None:
+    Image.new("RGB", (50, 50)).save(source.pictures[0])
+    with pytest.raises(UserError, match=r"0.png: not the size that anchors.h5 was made for"):
+        list(loader(epoch(source), 0, 0, pin=False))
+
+
+def test_single_images_are_never_padded(source: Source) -> None:
+    params = replace(source.params, train=replace(source.params.train, batch_size=1))
+    for batch in loader(epoch(replace(source, params=params)), 0, 0, pin=False):
+        assert batch.images.shape[:1] + batch.images.shape[-1:] == (1, batch.sizes[0][0])

@@ -1,0 +1,189 @@
+"""Training: the same bytes whether interrupted or not, log, validation, refusal of non-finite losses."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from frcnn.model.faster_rcnn import FasterRCNN
+from frcnn.params import Params
+from frcnn.training.checkpoint import exclusive, fingerprint, load_checkpoint
+from frcnn.training.log import NonFiniteLoss
+from frcnn.training.loop import Interrupted, Job, train_phase
+from frcnn.training.optimizer import build_optimizer, learning_rate, set_learning_rate
+from frcnn.training.validate import split_held_out
+from stages.anchors import run as anchors_stage
+from stages.training_job import prepare
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture(scope="module")
+def anchors(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Targets of the drawn dataset."""
+    path = tmp_path_factory.mktemp("anchors") / "anchors.h5"
+    anchors_stage(params_file=ROOT / "params.demo.yaml", overrides=None, dataset=dataset, out=path, workers=0)
+    return path
+
+
+Make = Callable[..., tuple[FasterRCNN, Job]]
+
+
+@pytest.fixture
+def make(params: Params, dataset: Path, anchors: Path, tmp_path: Path) -> Make:
+    """Return a maker of a fresh model and its job of phase 1; train parameters and job fields can be replaced."""
+
+    def make(train: dict[str, object] | None = None, **job: object) -> tuple[FasterRCNN, Job]:
+        changed = replace(params, train=replace(params.train, **(train or {})))
+        ready = prepare(changed, 1, dataset, anchors, tmp_path, "cpu")
+        fields = {
+            "number": 1, "phase": changed.train_phase1, "source": ready.source, "fingerprint": ready.fingerprint,
+            "checkpoint": tmp_path / "last.pt", "device": ready.device, "precision": ready.precision,
+            "held_out": ready.held_out,
+        }  # fmt: skip
+        return ready.model, Job(**(fields | job))
+
+    return make
+
+
+def train(model: FasterRCNN, job: Job, stop_after: int | None = None) -> tuple[list[dict], list[str]]:
+    """Train to the end, or until `stop_after` steps of this call; return the rows and what was said."""
+    steps, said = [], []
+    rows = train_phase(model, job, steps.append, lambda: len(steps) == stop_after, said.append)
+    return rows, said
+
+
+def bits(model: FasterRCNN) -> list[bytes]:
+    return [tensor.numpy().tobytes() for tensor in model.state_dict().values()]
+
+
+# 5 batches an epoch; with two accumulated the optimizer moves after 2, 4, 5, 7, 9 and 10.
+@pytest.mark.parametrize("stop_after", [2, 5, 9], ids=["in the first epoch", "between epochs", "in the last"])
+@pytest.mark.parametrize("changes", [{}, {"grad_accum": 2, "optimizer": "sgd"}], ids=["adamw", "accumulating sgd"])
+def test_interrupted_or_not_the_bytes_are_the_same(make: Make, stop_after: int, changes: dict) -> None:
+    model, job = make(changes, checkpoint=make()[1].checkpoint.with_name("undisturbed.pt"))
+    rows, _ = train(model, job)
+    second, job = make(changes, workers=2)
+    with pytest.raises(Interrupted):
+        train(second, job, stop_after)
+    resumed, job = make(changes)
+    resumed_rows, said = train(resumed, job)
+    assert "going on after step" in said[0]
+    assert bits(resumed) == bits(model)
+    assert resumed_rows == rows
+
+
+def test_the_seed_decides(make: Make) -> None:
+    results = []
+    for seed in (1, 1, 2):
+        model, job = make({"seed": seed}, checkpoint=Path("unused"))
+        job = replace(job, checkpoint=make()[1].checkpoint.with_name(f"{len(results)}.pt"))
+        train(model, job)
+        results.append(bits(model))
+    assert results[0] == results[1]
+    assert results[0] != results[2]
+
+
+def test_losses_fall(make: Make) -> None:
+    model, job = make(phase=replace(make()[1].phase, epochs=6, learning_rate=3e-3, warmup_steps=4))
+    rows, _ = train(model, job)
+    assert rows[-1]["loss"] < 0.8 * rows[0]["loss"]
+
+
+def test_a_finished_phase_is_not_trained_again(make: Make) -> None:
+    model, job = make()
+    rows, _ = train(model, job)
+    again, job = make()
+    steps: list = []
+    said: list[str] = []
+    assert train_phase(again, job, steps.append, lambda: False, said.append) == rows
+    assert not steps
+    assert "finished already" in said[0]
+    assert bits(again) == bits(model)
+
+
+def test_a_checkpoint_of_something_else_or_a_broken_one_is_not_resumed(make: Make) -> None:
+    model, job = make()
+    train(model, job)
+    for spoil in ("fingerprint", "bytes"):
+        again, other = make()
+        if spoil == "fingerprint":
+            other = replace(other, fingerprint="another")
+        else:
+            other.checkpoint.write_bytes(other.checkpoint.read_bytes()[:1000])
+        steps: list = []
+        train_phase(again, other, steps.append, lambda: False, lambda _: None)
+        assert len(steps) == 10
+        assert bits(again) == bits(model)
+
+
+def test_a_non_finite_loss_stops_with_names_and_keeps_the_checkpoint(make: Make) -> None:
+    model, job = make(checkpoint_seconds=0)
+    with pytest.raises(Interrupted):
+        train(model, job, stop_after=3)
+    before = job.checkpoint.read_bytes()
+    model, job = make({"rpn_sigma": 3.0})
+    ids = job.source.targets.image_ids
+    job.source.targets.identity.positive_delta[:] = np.inf
+    job.source.targets.mirror.positive_delta[:] = np.inf
+    with pytest.raises(NonFiniteLoss, match=r"step 4, image .*loss_rpn_box (inf|nan)") as error:
+        train(model, replace(job, fingerprint=load_checkpoint(job.checkpoint)["fingerprint"]))
+    assert any(image_id in str(error.value) for image_id in ids)
+    assert job.checkpoint.read_bytes() == before
+
+
+def test_validation_is_logged_and_the_best_is_kept(make: Make) -> None:
+    model, job = make({"val_fraction": 0.25, "keep": "best"})
+    assert len(job.held_out) == 4
+    rows, _ = train(model, job)
+    assert all(0 <= row["val_mAP"] <= 1 and row["val_loss"] > 0 for row in rows if "val_mAP" in row)
+    assert [row["images"] for row in rows] == [12, 12]
+    best = load_checkpoint(job.checkpoint)["best"]
+    assert best["val_mAP"] == max(row["val_mAP"] for row in rows)
+    assert all(torch.equal(tensor, best["model"][name]) for name, tensor in model.state_dict().items())
+
+
+def test_rows_between_epochs(make: Make) -> None:
+    model, job = make(log_steps=3)
+    rows, _ = train(model, job)
+    assert [(row["epoch"], row["step"]) for row in rows] == [(1, 3), (1, 5), (2, 6), (2, 9), (2, 10)]
+    assert [sum(row["images"] for row in rows if row["epoch"] == epoch) for epoch in (1, 2)] == [16, 16]
+
+
+def test_held_out_images_are_apart() -> None:
+    for fraction, count in ((0.0, 0), (0.25, 25)):
+        training, held_out = split_held_out(100, fraction, seed=1)
+        assert len(held_out) == count
+        assert sorted([*training, *held_out]) == list(range(100))
+
+
+def test_biases_have_their_own_decay_and_rate(params: Params) -> None:
+    layer = torch.nn.Linear(2, 2)
+    train = replace(params.train, weight_decay=0.1, bias_weight_decay=0.0, bias_lr_mult=2.0)
+    optimizer = build_optimizer(layer, train)
+    set_learning_rate(optimizer, 0.5)
+    assert [(g["weight_decay"], g["lr"], len(g["params"])) for g in optimizer.param_groups] == [
+        (0.1, 0.5, 1),
+        (0.0, 1.0, 1),
+    ]
+
+
+def test_warm_up_rises_to_the_rate(params: Params) -> None:
+    phase = replace(params.train_phase1, learning_rate=1.0, warmup_steps=4)
+    assert [learning_rate(step, phase) for step in range(6)] == [0.001, 0.25, 0.5, 0.75, 1.0, 1.0]
+
+
+def test_two_trainers_do_not_share_a_folder(tmp_path: Path) -> None:
+    from frcnn.errors import UserError
+
+    with exclusive(tmp_path), pytest.raises(UserError, match="another training is running"), exclusive(tmp_path):
+        pass
+    with exclusive(tmp_path):
+        pass
+
+
+def test_the_fingerprint_follows_the_recipe() -> None:
+    assert fingerprint({"a": 1}) == fingerprint({"a": 1}) != fingerprint({"a": 2})
