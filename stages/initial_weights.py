@@ -21,14 +21,16 @@ def find_initial_weights(params: Params) -> Path | None:
     from stages.console import amount_bar
 
     if model.weights == "caffe":
-        if not model.backbone.startswith("vgg"):
-            raise UserError(f"model.weights: caffe is VGG-16, not {model.backbone}; use imagenet")
+        if model.backbone != "vgg16":
+            raise UserError(f"model.weights: caffe fits the backbone vgg16, not {model.backbone}; use imagenet")
         sha256 = model.weights_sha256 or CAFFE_VGG16.sha256
         with amount_bar("fetching weights", "MB", 1e-6) as on_progress:
             return fetch(CAFFE_VGG16.name, CAFFE_VGG16.urls, sha256, on_progress)
     if model.weights == "imagenet":
         from frcnn.model.pretrained import torchvision_url
 
+        if model.backbone == "vgg16":
+            raise UserError("model.weights: imagenet fits vgg16-torch; vgg16 prepares pictures as Caffe did: use caffe")
         url, prefix = torchvision_url(model.backbone)
         with amount_bar("fetching weights", "MB", 1e-6) as on_progress:
             return fetch(url.rsplit("/", 1)[1], [url], model.weights_sha256 or prefix, on_progress)
