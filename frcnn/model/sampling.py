@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from frcnn import boxes
 
@@ -59,42 +60,29 @@ def sample_rois(
         proposals: per image (P, 4).
         gt_boxes: (N, G, 4); gt_labels: (N, G) int64, 0 where the row fills up.
     """
-    samples = [
-        _sample_image(
-            torch.cat([rois, real_boxes]), real_boxes, real_labels, batch, positive_fraction, positive_iou, bg_lo
-        )
-        for rois, real_boxes, real_labels in _without_filling(proposals, gt_boxes, gt_labels)
-    ]
+    samples = []
+    for rois, image_boxes, image_labels in zip(proposals, gt_boxes, gt_labels, strict=True):
+        real_boxes, real_labels = image_boxes[image_labels > 0], image_labels[image_labels > 0]
+        candidates = torch.cat([rois, real_boxes])
+        labels, deltas = label_rois(candidates, real_boxes, real_labels, positive_iou, bg_lo)
+        samples.append(_choose(candidates, labels, deltas, batch, positive_fraction))
     return RoISample(*(torch.stack(column) for column in zip(*samples, strict=True)))
 
 
-def _without_filling(proposals: list[Tensor], gt_boxes: Tensor, gt_labels: Tensor):  # type: ignore[no-untyped-def]
-    for rois, image_boxes, image_labels in zip(proposals, gt_boxes, gt_labels, strict=True):
-        real = image_labels > 0
-        yield rois, image_boxes[real], image_labels[real]
-
-
-def _sample_image(
-    rois: Tensor,
-    gt_boxes: Tensor,
-    gt_labels: Tensor,
-    batch: int,
-    positive_fraction: float,
-    positive_iou: float,
-    bg_lo: float,
+def _choose(
+    rois: Tensor, labels: Tensor, deltas: Tensor, batch: int, positive_fraction: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    labels, targets = label_rois(rois, gt_boxes, gt_labels, positive_iou, bg_lo)
+    """Draw up to `batch` of one image's RoIs and fill up with label -1."""
     key = torch.rand(len(rois), device=rois.device)
     positives = torch.where(labels > 0, key, -1).argsort(descending=True)[: int((labels > 0).sum())]
     negatives = torch.where(labels == 0, key, -1).argsort(descending=True)[: int((labels == 0).sum())]
     positives = positives[: round(batch * positive_fraction)]
     chosen = torch.cat([positives, negatives[: batch - len(positives)]])
     fill = batch - len(chosen)
-    pad = torch.nn.functional.pad
     return (
         pad(rois[chosen], (0, 0, 0, fill)),
         pad(labels[chosen], (0, fill), value=-1),
-        pad(targets[chosen], (0, 0, 0, fill)),
+        pad(deltas[chosen], (0, 0, 0, fill)),
     )
 
 

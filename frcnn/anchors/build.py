@@ -1,0 +1,52 @@
+"""From annotations to anchor targets: label every image and its mirror image, join them for anchors.h5."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from frcnn.anchors.label import Labels, label_image, resize_boxes
+from frcnn.anchors.targets import AnchorTargets, offsets, pack_variant
+from frcnn.data.annotation import Annotation
+from frcnn.data.pictures import resized_size
+from frcnn.params import Params
+
+
+@dataclass(frozen=True)
+class LabelledImage:
+    """Size (width, height) in resized pixels, targets of the image and of its mirror image, object labels (G,)."""
+
+    size: tuple[int, int]
+    identity: Labels
+    mirror: Labels
+    gt_labels: np.ndarray
+
+
+def label_annotation(annotation: Annotation, params: Params) -> LabelledImage:
+    """Label the anchors of one picture and of its mirror image; difficult objects take part if `data` says so."""
+    original = (annotation.width, annotation.height)
+    size = resized_size(*original, params.data.min_size, params.data.max_size)
+    keep = ~annotation.difficult | params.data.train_difficult
+    index_convention = params.data.box_convention == "reference"
+
+    def label(mirror: bool) -> Labels:
+        gt_boxes = resize_boxes(annotation.boxes[keep], original, size, mirror, index_convention)
+        return label_image(gt_boxes, *size, params.model.backbone, params.anchors)
+
+    return LabelledImage(size, label(mirror=False), label(mirror=True), annotation.labels[keep])
+
+
+def join_images(
+    annotations: Sequence[Annotation], labelled: Sequence[LabelledImage], class_names: list[str]
+) -> AnchorTargets:
+    """Join the labels of all images, in the order of the annotations."""
+    return AnchorTargets(
+        [annotation.image_id for annotation in annotations],
+        class_names,
+        np.array([(annotation.width, annotation.height) for annotation in annotations], np.int32),
+        np.array([image.size for image in labelled], np.int32),
+        offsets([len(image.gt_labels) for image in labelled]),
+        np.concatenate([image.gt_labels for image in labelled]),
+        pack_variant([image.identity for image in labelled]),
+        pack_variant([image.mirror for image in labelled]),
+    )
