@@ -1,9 +1,7 @@
 """Stage `train`: one of the two phases, resumable at any step."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -11,9 +9,6 @@ from frcnn.errors import UserError
 from frcnn.files import write_text
 from frcnn.params import load_params
 from stages.options import ANCHORS, DATASET, METRICS, MODELS, AnchorsFile, Dataset, Device, Overrides, ParamsFile
-
-if TYPE_CHECKING:
-    from frcnn.training.loop import Job, Report
 
 
 def run(
@@ -43,6 +38,7 @@ def run(
     from frcnn.training.loop import Interrupted, Job, train_phase
     from stages.console import say
     from stages.interrupt import stop_on_signal, stop_with_parent
+    from stages.training_bar import training_bar
     from stages.training_job import prepare
 
     params = load_params(params_file, overrides or ())
@@ -67,7 +63,7 @@ def run(
         )
         say(f"{len(ready.source.targets)} images, {ready.device}, {str(ready.precision).removeprefix('torch.')}")
         try:
-            with _training_bar(job) as on_step:
+            with training_bar(job) as on_step:
                 rows = train_phase(ready.model, job, on_step, wish, say)
         except NonFiniteLoss as error:
             raise UserError(f"{error}; try a lower learning rate or train_phase{phase}.warmup_steps") from error
@@ -91,32 +87,3 @@ def _csv(rows: list[dict[str, Any]]) -> str:
     from frcnn.training.log import COLUMNS
 
     return pd.DataFrame(rows, columns=list(COLUMNS)).dropna(axis="columns", how="all").to_csv(index=False)
-
-
-@contextmanager
-def _training_bar(job: "Job") -> "Iterator[Callable[[Report], None]]":
-    """Yield a function that shows an epoch's progress, the four losses and the speed."""
-    import time
-
-    from stages.console import progress
-
-    start: tuple[float, int] | None = None
-    with progress("{task.fields[losses]}", "{task.fields[speed]:.1f} images/s") as bar:
-        task = bar.add_task(f"phase {job.number}", losses="", speed=0.0)
-
-        def show(report: "Report") -> None:
-            nonlocal start
-            now = time.monotonic()
-            start = start or (now, report.images)
-            seconds, images = now - start[0], report.images - start[1]
-            losses = " ".join(f"{name.removeprefix('loss_')} {value:.3f}" for name, value in report.losses.items())
-            bar.update(
-                task,
-                description=f"phase {job.number}, epoch {report.epoch}/{job.phase.epochs}",
-                completed=report.step,
-                total=report.steps,
-                losses=losses,
-                speed=images / seconds if seconds else 0.0,
-            )
-
-        yield show

@@ -26,6 +26,7 @@ PLUMBING = {
     "stages/console.py": "progress bars",
     "stages/options.py": "option texts",
     "stages/interrupt.py": "signals",
+    "stages/training_bar.py": "a progress bar",
     "stages/initial_weights.py": "what it finds is verified, and recorded, by digest",
     "frcnn/sources/fetch.py": "as above",
     "frcnn/sources/published.py": "as above",
