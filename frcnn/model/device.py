@@ -1,6 +1,7 @@
 """Choose device and precision."""
 
 import torch
+from torch import Tensor
 
 from frcnn.errors import UserError
 
@@ -27,6 +28,11 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
     if name == "auto":
         name = "bf16" if _fast_bf16(device) else "float32"
     return {"float32": torch.float32, "bf16": torch.bfloat16}[name]
+
+
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """Leave half precision, in which no loss or box is computed."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def _fast_bf16(device: torch.device) -> bool:

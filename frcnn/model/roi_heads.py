@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from frcnn.model.rpn import at_least_float32
+from frcnn.model.device import at_least_float32
 
 
 class RoIPredictor(nn.Module):

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torchvision.ops import roi_pool
 
+from frcnn.model.device import at_least_float32
+
 
 def pool_rois(features: Tensor, rois: Tensor, *, op: str, size: int, sampling_ratio: int, stride: int) -> Tensor:
     """Return the features (R, D, size, size) of one image's RoIs.
@@ -25,7 +27,7 @@ def pool_rois(features: Tensor, rois: Tensor, *, op: str, size: int, sampling_ra
     limit = rois.new_tensor([width - last, height - last] * 2) * stride
     rois = torch.minimum(rois.clamp(min=0), limit)
     if op == "pool":
-        return roi_pool(features[None], [rois], output_size=size, spatial_scale=1 / stride)
+        return roi_pool(at_least_float32(features)[None], [rois], output_size=size, spatial_scale=1 / stride)
     return roi_align(features, rois / stride, size, sampling_ratio)
 
 

@@ -9,11 +9,7 @@ from torch.nn import functional as F
 from torchvision.ops import nms
 
 from frcnn import boxes
-
-
-def at_least_float32(tensor: Tensor) -> Tensor:
-    """Leave half precision, in which no loss or box is computed."""
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+from frcnn.model.device import at_least_float32
 
 
 class RPNHead(nn.Module):

@@ -134,8 +134,9 @@ def test_dropout_is_where_it_is_asked_for(params: Params) -> None:
     assert [layer.p for layer in model.head.modules() if isinstance(layer, torch.nn.Dropout)] == [0.4, 0.4]
 
 
-def test_bf16_losses_are_close_and_in_float32(params: Params) -> None:
-    model, batch = build(params).eval(), batch_of(pad_images(pictures(SIZES)), SIZES)
+@pytest.mark.parametrize("roi_op", ["align", "pool"])
+def test_bf16_losses_are_close_and_in_float32(params: Params, roi_op: str) -> None:
+    model, batch = build(params, roi_op=roi_op).eval(), batch_of(pad_images(pictures(SIZES)), SIZES)
     torch.manual_seed(1)
     full = model.losses(batch, params.train)
     torch.manual_seed(1)
