@@ -1,5 +1,6 @@
 """Map a function over processes."""
 
+import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -16,5 +17,14 @@ def mapper(workers: int, chunksize: int = 16) -> Iterator[Callable]:
     if workers < 2:
         yield map
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        yield partial(pool.map, chunksize=chunksize)
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_ignore_interrupt) as pool:
+        try:
+            yield partial(pool.map, chunksize=chunksize)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _ignore_interrupt() -> None:
+    """Leave Ctrl-C, which reaches the whole process group, to the process that maps."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,6 +1,7 @@
 """params.yaml as frozen dataclasses: every key known, typed and in range, or one line that names it."""
 
 import dataclasses
+import math
 import types
 import typing
 from dataclasses import dataclass
@@ -223,7 +224,10 @@ def _override(tree: Any, text: str) -> None:
         tree = tree.get(name) if isinstance(tree, dict) else None
     if not isinstance(tree, dict) or names[-1] not in tree:
         raise UserError(f"--set {text}: no parameter {key}")
-    tree[names[-1]] = yaml.safe_load(value)
+    try:
+        tree[names[-1]] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise UserError(f"--set {text}: {value!r} is not valid YAML") from error
 
 
 def _check_relations(params: Params, where: str) -> None:
@@ -231,12 +235,24 @@ def _check_relations(params: Params, where: str) -> None:
         raise UserError(f"{where}: data.max_size {params.data.max_size} is less than data.min_size")
     if params.anchors.rpn_negative_iou > params.anchors.rpn_positive_iou:
         raise UserError(f"{where}: anchors.rpn_negative_iou is greater than anchors.rpn_positive_iou")
-    if params.model.weights == "none" and (params.model.norm == "frozen" or params.model.freeze_at > 0):
-        raise UserError(
-            f"{where}: to train from scratch (model.weights: none) set model.norm: trained, model.freeze_at: 0"
-        )
+    if params.train.roi_bg_lo > params.train.roi_positive_iou:
+        raise UserError(f"{where}: train.roi_bg_lo is greater than train.roi_positive_iou")
     if params.train.keep == "best" and params.train.val_fraction == 0:
         raise UserError(f"{where}: train.keep: best needs train.val_fraction above 0")
+    _check_model(params.model, where)
+
+
+def _check_model(model: Model, where: str) -> None:
+    """Refuse what the chosen backbone would ignore or cannot do."""
+    vgg = model.backbone.startswith("vgg")
+    if vgg and (model.roi_size != 7 or model.width != 64):
+        raise UserError(f"{where}: {model.backbone} has model.roi_size: 7 and model.width: 64, fixed by its layers")
+    if not vgg and model.dropout:
+        raise UserError(f"{where}: model.dropout is for VGG's fully connected layers; {model.backbone} has none: set 0")
+    if not vgg and model.freeze_at > 4:
+        raise UserError(f"{where}: model.freeze_at is {model.freeze_at}; {model.backbone} has 4 stages to freeze")
+    if model.weights == "none" and (model.freeze_at or (model.norm == "frozen" and not vgg)):
+        raise UserError(f"{where}: to train from scratch (model.weights: none) set model.norm: trained, freeze_at: 0")
 
 
 def _nearest(name: str, known: list[str]) -> str:
@@ -259,7 +275,8 @@ def _convert(hint: Any, value: Any, where: str, name: str) -> Any:
     if origin is Annotated:
         inner, (low, high) = typing.get_args(hint)
         number = _convert(inner, value, where, name)
-        if not (low is None or number >= low) or not (high is None or number <= high):  # not: NaN fits no bound
+        fits = math.isfinite(number) and (low is None or number >= low) and (high is None or number <= high)
+        if not fits:
             raise UserError(f"{where}: {name} is {value}; it must be {_range_words(low, high)}")
         return number
     if origin is Literal:
@@ -273,7 +290,7 @@ def _convert(hint: Any, value: Any, where: str, name: str) -> Any:
     if hint is float and isinstance(value, (int, str)) and not isinstance(value, bool):
         try:
             return float(value)  # PyYAML reads 1e-3, without a dot, as text
-        except ValueError:
+        except (ValueError, OverflowError):
             pass
     if isinstance(hint, type) and isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
         return value

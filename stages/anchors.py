@@ -29,7 +29,7 @@ def run(
     """Read the training split of the dataset, write anchor labels and box deltas to anchors.h5."""
     from frcnn.anchors.build import join_images, label_annotation
     from frcnn.anchors.targets import recipe_of, write_targets
-    from frcnn.data.digest import annotations_sha256
+    from frcnn.data.digest import split_sha256
     from frcnn.data.voc import read_annotations, read_classes
     from frcnn.parallel import mapper
     from stages.console import say, track
@@ -43,7 +43,7 @@ def run(
         labels = parallel(partial(label_annotation, params=params), annotations)
         labelled = list(track(labels, "labelling anchors", len(annotations)))
     targets = join_images(annotations, labelled, class_names)
-    write_targets(out, targets, recipe_of(params, class_names, annotations_sha256(dataset, split)))
+    write_targets(out, targets, recipe_of(params, class_names, split_sha256(dataset, split)))
     for annotation, image in zip(annotations[:render], labelled, strict=False):
         _draw(annotation, image, params, renders)
     positives, objects = len(targets.identity.positive_index), len(targets.gt_labels)

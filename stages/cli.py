@@ -2,7 +2,9 @@
 
 import errno
 import os
+import signal
 import sys
+from types import FrameType
 
 import typer
 
@@ -21,11 +23,14 @@ for module in (download, anchors, train, detect, evaluate, render, demo, check, 
 
 USERS_MISTAKE, OUR_MISTAKE = 2, 1
 # Errors of the operating system that the user can mend: no space, no permission, no such file.
-USERS_ERRNO = {errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR}
+NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+USERS_ERRNO = NO_SPACE | {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR}
 
 
 def main() -> None:
-    """Run the command line; exit 0, 2 for the user's mistake, 1 for ours, 130 after Ctrl-C."""
+    """Run the command line; exit 0, 2 for the user's mistake, 1 for ours, 130 after Ctrl-C, 143 after SIGTERM."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
     debug = "--debug" in sys.argv
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
     try:
@@ -36,6 +41,11 @@ def main() -> None:
         if debug:
             raise
         sys.exit(_report(error))
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    """Leave by an exception, so that half-written files are removed on the way."""
+    raise SystemExit(128 + number)
 
 
 def _report(error: Exception) -> int:

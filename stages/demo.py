@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from stages.console import say
 
 ROOT = Path(__file__).resolve().parent.parent
 STAGES = ("download", "anchors", "train_phase1", "train_phase2", "detect", "evaluate", "render")
+MARKER = ".frcnn-demo"  # tells a demo folder from any other DVC project
 LINKED = ("dvc.yaml", "frcnn", "stages")
 DVC_CONFIG = "[core]\n    no_scm = true\n    analytics = false\n    check_update = false\n"
 
@@ -39,8 +41,9 @@ def prepare_folder(folder: Path) -> None:
     """
     if not (ROOT / "dvc.yaml").is_file():
         raise UserError("frcnn demo needs the project's dvc.yaml: clone the repository and `pip install -e .` there")
-    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / "dvc.yaml").exists())):
+    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / MARKER).exists())):
         raise UserError(f"{folder}: exists and is no demo; name another folder")
+    write_text(folder / MARKER, "Made by `frcnn demo`, which replaces dvc.yaml, frcnn and stages in here.\n")
     write_text(folder / ".dvc" / "config", DVC_CONFIG)
     shutil.copy(ROOT / ".dvcignore", folder)
     if not (folder / "params.yaml").exists():  # an edited one is the user's
@@ -67,11 +70,15 @@ def _reproduce(folder: Path, stage: str) -> float:
     binaries = Path(sys.executable).parent  # of this environment, which need not be activated
     environment = os.environ | {"PATH": f"{binaries}{os.pathsep}{os.environ.get('PATH', '')}"}
     start = time.monotonic()
+    command = [sys.executable, "-m", "dvc", "repro", "--single-item", stage]
+    process = subprocess.Popen(command, cwd=folder, env=environment)
     try:
-        command = [sys.executable, "-m", "dvc", "repro", "--single-item", stage]
-        status = subprocess.run(command, cwd=folder, env=environment).returncode
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
+        status = process.wait()
+    except SystemExit as stop:
+        if stop.code == 128 + signal.SIGTERM:  # Ctrl-C has reached DVC and the stage already
+            process.terminate()
+        process.wait()
+        raise
     if status:
         raise UserError(f"stage {stage} failed, see above; `frcnn demo {folder}` goes on from there")
     return time.monotonic() - start

@@ -27,8 +27,8 @@ def run(
     device: Device = "auto",
 ) -> None:
     """Read the test split of the dataset and the weights, write detections in original pixels to detections.h5."""
-    from frcnn.data.detections import pack_images, write_detections
     from frcnn.data.voc import pictures_of, read_classes, read_split
+    from frcnn.detections import pack_images, write_detections
     from frcnn.files import sha256_file
     from frcnn.model.inference import load_detector
     from stages.console import say, track

@@ -26,8 +26,8 @@ def run(
     """Read the dataset and the detections on its test split, write average precision and precision-recall curves."""
     import json
 
-    from frcnn.data.detections import check_agreement, read_detections
     from frcnn.data.voc import read_annotations, read_classes
+    from frcnn.detections import check_agreement, read_detections
     from frcnn.evaluation.curves import draw_curves
     from frcnn.evaluation.tables import ap_table, curve_table
     from frcnn.evaluation.voc_ap import evaluate, mean_ap, summarize

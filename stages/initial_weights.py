@@ -1,5 +1,6 @@
 """Find the file of initial weights that `model.weights` names, fetching published ones into the user's cache."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from frcnn.errors import UserError
@@ -16,25 +17,28 @@ def find_initial_weights(params: Params) -> Path | None:
     model = params.model
     if model.weights == "none":
         return None
-    from frcnn.sources.fetch import fetch
-    from frcnn.sources.published import CAFFE_VGG16
-    from stages.console import amount_bar
-
     if model.weights == "caffe":
         if model.backbone != "vgg16":
             raise UserError(f"model.weights: caffe fits the backbone vgg16, not {model.backbone}; use imagenet")
-        sha256 = model.weights_sha256 or CAFFE_VGG16.sha256
-        with amount_bar("fetching weights", "MB", 1e-6) as on_progress:
-            return fetch(CAFFE_VGG16.name, CAFFE_VGG16.urls, sha256, on_progress)
+        from frcnn.sources.published import CAFFE_VGG16
+
+        return _fetch(CAFFE_VGG16.name, CAFFE_VGG16.urls, model.weights_sha256 or CAFFE_VGG16.sha256)
     if model.weights == "imagenet":
         from frcnn.model.pretrained import torchvision_url
 
         if model.backbone == "vgg16":
             raise UserError("model.weights: imagenet fits vgg16-torch; vgg16 prepares pictures as Caffe did: use caffe")
         url, prefix = torchvision_url(model.backbone)
-        with amount_bar("fetching weights", "MB", 1e-6) as on_progress:
-            return fetch(url.rsplit("/", 1)[1], [url], model.weights_sha256 or prefix, on_progress)
+        return _fetch(url.rsplit("/", 1)[1], [url], model.weights_sha256 or prefix)
     return _given_file(Path(model.weights), model.weights_sha256)
+
+
+def _fetch(name: str, urls: Sequence[str], sha256: str | None) -> Path:
+    from frcnn.sources.fetch import fetch
+    from stages.console import amount_bar
+
+    with amount_bar("fetching weights", "MB", 1e-6) as on_progress:
+        return fetch(name, urls, sha256, on_progress)
 
 
 def _given_file(path: Path, expected: str | None) -> Path:

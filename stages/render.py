@@ -5,14 +5,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from frcnn.errors import UserError
 from frcnn.params import load_params
 from stages import options
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from frcnn.data.detections import Detections
     from frcnn.data.voc import Annotation
+    from frcnn.detections import Detections
 
 OVERVIEW = "overview.png"
 
@@ -30,8 +31,8 @@ def run(
 
     import numpy as np
 
-    from frcnn.data.detections import check_agreement, read_detections
     from frcnn.data.voc import read_annotations, read_classes
+    from frcnn.detections import check_agreement, read_detections
     from frcnn.files import atomic_path
     from frcnn.render import contact_sheet
     from stages.console import say
@@ -43,6 +44,10 @@ def run(
     check_agreement(detections, found, split, read_classes(dataset), [each.image_id for each in annotations])
     order = np.random.default_rng(params.render.seed).permutation(len(annotations))
     chosen = [annotations[i] for i in order[: params.render.images]]
+    if out.exists() and not (out / OVERVIEW).exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(
+            f"{out}: exists and holds no {OVERVIEW} of an earlier run; it would be replaced: choose another"
+        )
     with atomic_path(out) as folder, ThreadPoolExecutor() as pool:
         folder.mkdir()
         pictures = pool.map(lambda each: _draw(each, found, params.render.score_threshold), chosen)

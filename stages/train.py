@@ -44,7 +44,7 @@ def run(
     params = load_params(params_file, overrides or ())
     checkpoint = checkpoints / f"phase{phase}" / "last.pt"
     stop_with_parent()
-    with stop_on_signal() as wish, exclusive(checkpoint.parent):
+    with exclusive(checkpoint.parent):
         ready = prepare(params, phase, dataset, anchors, models, device)
         if fresh:
             checkpoint.unlink(missing_ok=True)
@@ -63,7 +63,7 @@ def run(
         )
         say(f"{len(ready.source.targets)} images, {ready.device}, {str(ready.precision).removeprefix('torch.')}")
         try:
-            with training_bar(job) as on_step:
+            with stop_on_signal() as wish, training_bar(job) as on_step:
                 rows = train_phase(ready.model, job, on_step, wish, say)
         except NonFiniteLoss as error:
             raise UserError(f"{error}; try a lower learning rate or train_phase{phase}.warmup_steps") from error

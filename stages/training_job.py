@@ -8,7 +8,7 @@ import torch
 
 from frcnn.anchors.targets import AnchorTargets, read_targets, recipe_of
 from frcnn.data.annotation import Annotation
-from frcnn.data.digest import annotations_sha256
+from frcnn.data.digest import split_sha256
 from frcnn.data.voc import pictures_of, read_annotations, read_classes
 from frcnn.errors import UserError
 from frcnn.files import sha256_file
@@ -45,7 +45,7 @@ def prepare(params: Params, phase: int, dataset: Path, anchors: Path, models: Pa
     """
     device = choose_device(device_name)
     class_names = read_classes(dataset)
-    recipe = recipe_of(params, class_names, annotations_sha256(dataset, params.splits.train))
+    recipe = recipe_of(params, class_names, split_sha256(dataset, params.splits.train))
     targets = read_targets(anchors, recipe)
     config = DetectorConfig(
         class_names, params.model, params.anchors, params.data, preprocessing_of(params.model.backbone)
@@ -67,7 +67,7 @@ def prepare(params: Params, phase: int, dataset: Path, anchors: Path, models: Pa
         _held_out(params, dataset, targets),
         device,
         precision,
-        fingerprint(made_from | {"model": to_dict(config), "precision": str(precision)}),
+        fingerprint(made_from | {"model": to_dict(config), "precision": str(precision)}, params.train.val_fraction > 0),
         made_from,
     )
 
@@ -103,8 +103,16 @@ def _difference(section: str, found: Any, expected: Any) -> str:
 
 
 def _held_out(params: Params, dataset: Path, targets: AnchorTargets) -> list[Annotation]:
-    _, indices = split_held_out(len(targets), params.train.val_fraction, params.train.seed)
+    """Return the annotations of the images that validation uses, none without validation."""
+    trained, indices = split_held_out(len(targets), params.train.val_fraction, params.train.seed)
+    if not len(trained):
+        raise UserError(
+            f"train.val_fraction: {params.train.val_fraction} of {len(targets)} images leaves none to train on"
+        )
     if not len(indices):
         return []
     annotations = read_annotations(dataset, params.splits.train, params.data.box_convention)
-    return [annotations[index] for index in indices]
+    held_out = [annotations[index] for index in indices]
+    if not any((~annotation.difficult).any() for annotation in held_out):
+        raise UserError("train.val_fraction: no image that is held out has an object; hold out more, or another seed")
+    return held_out

@@ -11,6 +11,7 @@ Datasets, N images, flat arrays with offsets as in CSR:
     negative_offsets (N+1,) int64   negative_bits (B,) uint8: one bit an anchor of the image's own grid
 """
 
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -94,12 +95,12 @@ def offsets(counts: Sequence[int]) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int64)
 
 
-def recipe_of(params: Params, class_names: list[str], annotations_sha256: str) -> dict[str, Any]:
+def recipe_of(params: Params, class_names: list[str], dataset_sha256: str) -> dict[str, Any]:
     """Return what anchor targets depend on, as kept in the file and compared when it is read."""
     return {
         "split": params.splits.train,
         "classes": class_names,
-        "annotations": annotations_sha256,
+        "dataset": dataset_sha256,
         "data": to_dict(params.data),
         "anchors": to_dict(params.anchors),
         "feature grid": "floor" if params.model.backbone.startswith("vgg") else "ceil",
@@ -112,7 +113,8 @@ def write_targets(path: Path, targets: AnchorTargets, recipe: dict[str, Any]) ->
     Raises:
         UserError: the file cannot be written.
     """
-    with atomic_path(path) as temporary, h5py.File(temporary, "w", libver=("v110", "v110")) as file:
+    content = io.BytesIO()  # HDF5 itself does not report a full disk
+    with h5py.File(content, "w", libver=("v110", "v110")) as file:
         file.attrs.update(schema=SCHEMA, version=VERSION)
         file.attrs.update(recipe=_dumps(recipe), class_names=_dumps(targets.class_names))
         file.create_dataset("image_id", data=targets.image_ids, dtype=h5py.string_dtype())
@@ -121,6 +123,8 @@ def write_targets(path: Path, targets: AnchorTargets, recipe: dict[str, Any]) ->
         for group in VARIANTS:
             for field in fields(Variant):
                 file.create_dataset(f"{group}/{field.name}", data=getattr(getattr(targets, group), field.name))
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content.getvalue())
 
 
 def read_targets(path: Path, recipe: dict[str, Any] | None = None) -> AnchorTargets:
@@ -144,7 +148,7 @@ def read_targets(path: Path, recipe: dict[str, Any] | None = None) -> AnchorTarg
             return AnchorTargets(ids, json.loads(file.attrs["class_names"]), *arrays, *groups)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file; run `frcnn anchors` first") from error
-    except (OSError, KeyError) as error:
+    except (OSError, KeyError, json.JSONDecodeError) as error:
         raise UserError(f"{path}: not a readable anchors file ({error}); run `frcnn anchors` again") from error
 
 

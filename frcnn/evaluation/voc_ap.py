@@ -8,13 +8,15 @@ inclusive pixels.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from frcnn.data.detections import Detections
 from frcnn.data.voc import Annotation
 from frcnn.evaluation.matching import FOUND, IGNORED, match_devkit, match_reference, pair
+
+if TYPE_CHECKING:
+    from frcnn.detections import Detections
 
 Rule = Literal["voc07", "area", "reference"]
 RULES: tuple[Rule, ...] = ("voc07", "area", "reference")
@@ -63,12 +65,12 @@ class ClassResult:
         return self.found / self.objects if self.objects else float("nan")
 
 
-def evaluate(annotations: Sequence[Annotation], detections: Detections, iou_threshold: float) -> list[ClassResult]:
+def evaluate(annotations: Sequence[Annotation], detections: "Detections", iou_threshold: float) -> list[ClassResult]:
     """Judge the detections on a split.
 
     Args:
         annotations: ground truth of every image that `detections` names, in any order.
-        detections: see frcnn.data.detections.
+        detections: see frcnn.detections.
         iou_threshold: a detection finds an object if their IoU is greater.
 
     Returns:

@@ -106,12 +106,11 @@ class FasterRCNN(nn.Module):
             positive_iou=train.roi_positive_iou,
             bg_lo=train.roi_bg_lo,
         )
+        real = sample.labels >= 0  # what fills up must not enter a batch norm
         with self._autocast(precision):
-            class_logits, deltas = self._classify(found, list(sample.rois))
-        shape = sample.labels.shape
-        loss_roi_cls, loss_roi_box = roi_losses(
-            class_logits.unflatten(0, shape), deltas.unflatten(0, shape), sample.labels, sample.deltas, train.roi_sigma
-        )
+            rois = [image_rois[chosen] for image_rois, chosen in zip(sample.rois, real, strict=True)]
+            class_logits, deltas = (_spread(rows, real) for rows in self._classify(found, rois))
+        loss_roi_cls, loss_roi_box = roi_losses(class_logits, deltas, sample.labels, sample.deltas, train.roi_sigma)
         return dict(zip(LOSSES, (loss_rpn_cls, loss_rpn_box, loss_roi_cls, loss_roi_box), strict=True))
 
     @torch.no_grad()
@@ -201,3 +200,10 @@ class FasterRCNN(nn.Module):
             return contextlib.nullcontext()
         device = next(self.parameters()).device.type
         return torch.autocast(device, dtype=precision)
+
+
+def _spread(rows: Tensor, places: Tensor) -> Tensor:
+    """Return (N, S, ...) with rows (R, ...) where places (N, S) is True, in order, and 0 elsewhere."""
+    spread = rows.new_zeros(*places.shape, *rows.shape[1:])
+    spread[places] = rows
+    return spread

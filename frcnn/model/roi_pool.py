@@ -28,7 +28,8 @@ def pool_rois(features: Tensor, rois: Tensor, *, op: str, size: int, sampling_ra
     rois = torch.minimum(rois.clamp(min=0), limit)
     if op == "pool":
         return roi_pool(at_least_float32(features)[None], [rois], output_size=size, spatial_scale=1 / stride)
-    return roi_align(features, rois / stride, size, sampling_ratio)
+    with torch.autocast(features.device.type, enabled=False):
+        return roi_align(at_least_float32(features), rois / stride, size, sampling_ratio)
 
 
 def roi_align(features: Tensor, rois: Tensor, size: int, sampling_ratio: int) -> Tensor:
@@ -37,8 +38,8 @@ def roi_align(features: Tensor, rois: Tensor, size: int, sampling_ratio: int) ->
     A coordinate c in cells lies at index c - 0.5 (`aligned`).
     """
     height, width = features.shape[-2:]
-    columns = _weights(rois[:, 0], rois[:, 2], width, size, sampling_ratio).to(features.dtype)
-    rows = _weights(rois[:, 1], rois[:, 3], height, size, sampling_ratio).to(features.dtype)
+    columns = _weights(rois[:, 0], rois[:, 2], width, size, sampling_ratio)
+    rows = _weights(rois[:, 1], rois[:, 3], height, size, sampling_ratio)
     depth = features.shape[0]
     # (R * size, H) @ (H, D * W), then per RoI (D, size, W) @ (W, size)
     by_row = rows.flatten(0, 1) @ features.permute(1, 0, 2).reshape(height, -1)

@@ -83,11 +83,10 @@ def generate_proposals(
     scores = logits.masked_fill(~inside, -torch.inf)
     result = []
     for image, (width, height) in enumerate(sizes):
-        own = int(inside[image].sum()) if inside.shape[0] > 1 else scores.shape[1]
-        order = scores[image].argsort(descending=True, stable=True)[: min(pre_nms_topk, own)]
+        order = scores[image].argsort(descending=True, stable=True)[:pre_nms_topk]
         candidates = boxes.clip(boxes.decode(deltas[image, order], anchors[order], delta_clamp), width, height)
         sides = candidates[:, 2:] - candidates[:, :2]
-        big = (sides >= min_size).all(1) & (sides > 0).all(1)
+        big = (sides >= min_size).all(1) & (sides > 0).all(1) & scores[image, order].isfinite()
         candidates, best = candidates[big], scores[image, order][big]
         result.append(candidates[nms(candidates, best, nms_threshold)[:post_nms_topk]])
     return result

@@ -1,13 +1,14 @@
 """Weights files of this project: one .safetensors that describes itself.
 
-Tensors are named as in `FasterRCNN.state_dict()`, float32. The only metadata key, `frcnn`, is a JSON object:
-schema, version, library (version), config (`DetectorConfig`), trained_on (digests of what it was made from).
+Tensors are named as in `FasterRCNN.state_dict()`, float32 (but for counters). The only metadata key, `frcnn`, is a JSON
+object: schema, version, library (version), config (`DetectorConfig`), trained_on (digests of what it was made from).
 """
 
 import json
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -52,7 +53,7 @@ def read_about(path: Path) -> dict[str, Any]:
             about = json.loads((file.metadata() or {}).get("frcnn", "{}"))
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such weights file; train first, or name another") from error
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, json.JSONDecodeError) as error:
         raise UserError(f"{path}: not a readable weights file ({error})") from error
     if about.get("schema") != SCHEMA or about.get("version") != VERSION:
         raise UserError(f"{path}: not a weights file of this project, version {VERSION}; train again")
@@ -66,10 +67,11 @@ def load_model(path: Path) -> FasterRCNN:
         UserError: see `read_about`; or the tensors are not those of the network described.
     """
     config = read_config(path)
-    model = FasterRCNN(config)
+    with torch.device("meta"):  # no time is spent on random weights
+        model = FasterRCNN(config)
     tensors = read_tensors(path)
     check_fit(tensors, model.state_dict(), str(path))
-    model.load_state_dict(tensors)
+    model.load_state_dict(tensors, assign=True)
     return model
 
 

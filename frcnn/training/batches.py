@@ -4,6 +4,7 @@ No random state is carried along, so a run that was interrupted goes on with the
 number of loading workers changes nothing.
 """
 
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,7 +85,14 @@ def loader(batches: EpochBatches, start: int, workers: int, pin: bool) -> DataLo
         num_workers=workers,
         pin_memory=pin,
         generator=torch.Generator(),  # its own, so that iterating leaves the global one alone
+        worker_init_fn=_ignore_signals,
     )
+
+
+def _ignore_signals(worker: int) -> None:
+    """Leave Ctrl-C and SIGTERM, which may reach the whole process group, to the process that trains."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 @dataclass(frozen=True)

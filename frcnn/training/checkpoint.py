@@ -16,33 +16,45 @@ from frcnn.errors import UserError
 from frcnn.files import atomic_path
 
 # The code that decides a training's result; a change of it makes a checkpoint void.
-CODE = ("boxes.py", "anchors", "data", "model", "training")
+CODE = ("boxes.py", "params.py", "anchors", "data", "model", "training")
+VALIDATION_CODE = ("evaluation/matching.py", "evaluation/voc_ap.py")  # decides which epoch is best
 
 
-def fingerprint(recipe: dict[str, Any]) -> str:
-    """Return a digest of a recipe (parameters and digests of inputs) and of the code that executes it."""
+def fingerprint(recipe: dict[str, Any], validation: bool) -> str:
+    """Return a digest of a recipe (parameters and digests of inputs) and of the code that executes it.
+
+    Without validation an edit of its code leaves the digest alone: a finished phase is then not trained again.
+    """
     root = Path(frcnn.__file__).parent
     digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode())
-    for part in CODE:
+    for part in CODE + (VALIDATION_CODE if validation else ()):
         for path in sorted((root / part).rglob("*.py")) if (root / part).is_dir() else [root / part]:
             digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write a training state; the previous one stays whole until this one is."""
+    """Write a training state; the previous one stays whole until this one is.
+
+    Raises:
+        UserError: it cannot be written.
+    """
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        torch.save(state, file)
+        try:
+            torch.save(state, file)
+        except RuntimeError as error:  # what torch makes of a full disk
+            raise UserError(f"{path}: cannot be written: {str(error).partition(chr(10))[0]}") from error
 
 
 def load_checkpoint(path: Path) -> dict[str, Any] | None:
-    """Return the state of an earlier run, None where there is none or it cannot be read."""
+    """Return the state of an earlier run, None where there is none, an empty one where it cannot be read."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         return None
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError):
-        return None
+        return {}
+    return state if isinstance(state, dict) else {}
 
 
 @contextmanager
@@ -62,4 +74,6 @@ def exclusive(folder: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UserError(f"{folder}: another training is running here; wait for it or stop it") from error
+        for abandoned in folder.glob(".*.tmp"):  # by a run that was killed while it saved
+            abandoned.unlink()
         yield

@@ -47,7 +47,9 @@ class Log:
         self._pending.clear()
 
     def means(self) -> dict[str, float]:
-        """Return the mean losses an image since the last row, and their sum `loss`; NaN before the first."""
+        """Return the mean losses an image since the last row (right after one: its own), and their sum `loss`."""
+        if not self.images and self.rows:
+            return {name: self.rows[-1][name] for name in (*LOSSES, "loss")}
         means = {
             name: total / self.images if self.images else math.nan
             for name, total in zip(LOSSES, self.sums, strict=True)

@@ -1,5 +1,6 @@
 """Train one phase: epochs, steps, checkpoints; the same bytes whether interrupted or not."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 
 from frcnn.data.annotation import Annotation
-from frcnn.model.faster_rcnn import FasterRCNN
+from frcnn.model.faster_rcnn import Batch, FasterRCNN
 from frcnn.params import Phase, Train
 from frcnn.training.batches import EpochBatches, Source, loader, plan_epoch
 from frcnn.training.checkpoint import load_checkpoint, save_checkpoint
@@ -130,7 +131,7 @@ def _train_epoch(
     batches = EpochBatches(job.source, plan, job.number, state.epoch)
     saved = time.monotonic()
     for batch in loader(batches, state.offset, job.workers, pin=job.device.type == "cuda"):
-        updated = _step(model, job, state, batch.to(job.device), last=state.offset + 1 == len(plan))
+        updated = _step(model, job, state, batch.to(job.device), len(plan))
         if job.device.type == "cpu" or state.step % COLLECT_EVERY == 0:
             state.log.collect()
         on_step(_report(job, state, len(plan)))
@@ -147,14 +148,16 @@ def _train_epoch(
     state.log.collect()
 
 
-def _step(model: FasterRCNN, job: Job, state: _State, batch: Any, last: bool) -> bool:
-    """Do one batch; return whether the optimizer moved."""
+def _step(model: FasterRCNN, job: Job, state: _State, batch: Batch, steps: int) -> bool:
+    """Do one of the epoch's `steps` batches; return whether the optimizer moved."""
+    place = state.offset % job.train.grad_accum
+    group = min(job.train.grad_accum, steps - state.offset + place)  # the epoch's last may be smaller
     torch.manual_seed(int(np.random.SeedSequence((job.train.seed, job.number, state.step)).generate_state(1)[0]))
     losses = model.losses(batch, job.train, job.precision)
     total = torch.stack(list(losses.values())).sum(0).mean()
-    (total / job.train.grad_accum).backward()
+    (total / group).backward()
     state.log.add(state.step + 1, batch.image_ids, losses)
-    updated = last or (state.offset + 1) % job.train.grad_accum == 0
+    updated = place + 1 == group
     if updated:
         set_learning_rate(state.optimizer, learning_rate(state.step, job.phase))
         state.optimizer.step()
@@ -170,7 +173,7 @@ def _report(job: Job, state: _State, steps_an_epoch: int) -> Report:
 
 
 def _keep_best(model: FasterRCNN, state: _State, score: float) -> None:
-    if state.best is None or score > state.best["val_mAP"]:
+    if state.best is None or score > state.best["val_mAP"] or math.isnan(state.best["val_mAP"]):
         copied = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
         state.best = {"val_mAP": score, "epoch": state.epoch + 1, "model": copied}
 
@@ -196,8 +199,9 @@ def _resume(model: FasterRCNN, job: Job, state: _State) -> str:
     content = load_checkpoint(job.checkpoint)
     if content is None:
         return f"phase {job.number}: {job.phase.epochs} epochs"
-    if content["fingerprint"] != job.fingerprint:
-        return f"{job.checkpoint}: of other parameters, data or code; starting over"
+    if content.get("fingerprint") != job.fingerprint:
+        reason = "of other parameters, data or code" if "fingerprint" in content else "not readable"
+        return f"{job.checkpoint}: {reason}; starting over"
     model.load_state_dict(content["model"])
     state.optimizer.load_state_dict(content["optimizer"])
     state.log = Log(content["rows"], content["sums"], content["images"])

@@ -7,9 +7,8 @@ import numpy as np
 import torch
 
 from frcnn.data.annotation import Annotation
-from frcnn.data.detections import pack_images
 from frcnn.data.pictures import read_picture
-from frcnn.evaluation.voc_ap import evaluate, mean_ap
+from frcnn.evaluation.voc_ap import Scored, evaluate_arrays, join_objects, mean_ap
 from frcnn.model.faster_rcnn import FasterRCNN
 from frcnn.model.inference import Detector, detect_images
 from frcnn.params import Detect
@@ -47,9 +46,11 @@ def validate(
         found = [detect_images(detector, [read_picture(item.path)], settings)[0] for item in annotations]
     finally:
         model.train(was_training)
-    ids = [annotation.image_id for annotation in annotations]
-    detections = pack_images(ids, model.config.class_names, found, "", "held out")
-    results = evaluate(annotations, detections, IOU_THRESHOLD)
+    scored = Scored(
+        np.repeat(np.arange(len(found)), [len(each["scores"]) for each in found]),
+        *(np.concatenate([each[key] for each in found]) for key in ("boxes", "scores", "labels")),
+    )
+    results = evaluate_arrays(join_objects(annotations), scored, model.config.class_names, IOU_THRESHOLD)
     return {"val_loss": round(loss, 6), "val_mAP": round(mean_ap(results, "voc07"), 6)}
 
 

@@ -44,6 +44,11 @@ def test_values_are_read_with_their_types() -> None:
         ("anchors.rpn_negative_iou=0.8", "rpn_negative_iou is greater"),
         ("train.keep=best", "needs train.val_fraction above 0"),
         ("model.weights=none", "train from scratch"),
+        ("model.roi_size=5", "has model.roi_size: 7"),
+        ("train.roi_bg_lo=0.6", "roi_bg_lo is greater"),
+        ("train.seed=[", "is not valid YAML"),
+        ("train_phase1.learning_rate=.inf", "is inf; it must be"),
+        ("train.seed=x: y: z", "is not valid YAML"),
     ],
 )
 def test_a_wrong_value_is_named(override: str, message: str) -> None:

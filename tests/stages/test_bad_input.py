@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import resource
 import shlex
 import shutil
 import sys
@@ -156,7 +157,7 @@ CASES = {
     "anchors of another dataset": (
         write(XML, "<annotation></annotation>"),
         TRAIN,
-        "anchors.h5: made for another annotations",
+        "anchors.h5: made for another dataset",
     ),
     "anchors of another version": (other_version, TRAIN, "not an anchors file of version"),
     "truncated anchors": (cut("data/anchors.h5", 3000), TRAIN, "not a readable anchors file"),
@@ -212,6 +213,24 @@ def test_a_full_disk(
     assert (code, "No space left on device" in stderr, "\n" in stderr) == (2, True, False)
     monkeypatch.undo()
     assert snapshot(work) == before
+
+
+@pytest.mark.parametrize(
+    "arguments", ["anchors -S model.width=8 --workers 0", f"{TRAIN} --fresh"], ids=["anchors", "train"]
+)
+def test_a_disk_that_fills_up_while_writing(
+    work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: str
+) -> None:
+    before = snapshot(work)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))  # bytes a file: writing more fails half-way
+    try:
+        code, stderr = run(arguments, monkeypatch, capsys)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (code, "cannot be written" in stderr, "\n" in stderr) == (2, True, False), stderr
+    assert snapshot(work) == before
+    assert not list(work.rglob("*.tmp"))
 
 
 def test_an_error_of_ours_exits_with_1(

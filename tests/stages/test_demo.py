@@ -128,8 +128,9 @@ def test_where_links_are_refused_the_code_is_copied(tmp_path: Path, monkeypatch:
     assert (tmp_path / "demo" / "dvc.yaml").is_file()
 
 
-def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "thesis.txt").write_text("precious")
+@pytest.mark.parametrize("name", ["thesis.txt", "dvc.yaml"])
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("precious")
     with pytest.raises(UserError, match="exists and is no demo"):
         demo.prepare_folder(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+    assert [path.name for path in tmp_path.iterdir()] == [name]

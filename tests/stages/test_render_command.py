@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from frcnn.data.detections import pack_images, write_detections
+from frcnn.detections import pack_images, write_detections
 from frcnn.errors import UserError
 from frcnn.render import GREEN, class_color
 from stages import render

@@ -15,7 +15,17 @@ LAYERS: dict[str, tuple[type[BasicBlock] | type[Bottleneck], list[int]]] = {
 }
 
 
-class WideResNet(ResNet):  # type: ignore[misc]  # torchvision has no types
+class FrozenBatchNorm(FrozenBatchNorm2d):  # type: ignore[misc]  # torchvision has no types
+    """torchvision's frozen batch norm, except that half precision stays what it is."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scale and shift each channel by constants."""
+        scale = self.weight * (self.running_var + self.eps).rsqrt()
+        shift = self.bias - self.running_mean * scale
+        return x * scale[:, None, None].to(x.dtype) + shift[:, None, None].to(x.dtype)
+
+
+class ScaledResNet(ResNet):  # type: ignore[misc]  # torchvision has no types
     """torchvision's ResNet with its first stage `width` channels wide (64 is the published network)."""
 
     def __init__(
@@ -45,7 +55,7 @@ class WideResNet(ResNet):  # type: ignore[misc]  # torchvision has no types
 class ResNetBackbone(nn.Module):
     """Images (N, 3, H, W) to features (N, D, ceil(H/16), ceil(W/16)); keys are torchvision's."""
 
-    def __init__(self, network: WideResNet, freeze_at: int) -> None:
+    def __init__(self, network: ScaledResNet, freeze_at: int) -> None:
         """Take stem to layer3 and freeze the first `freeze_at` of (stem, layer1, layer2, layer3)."""
         super().__init__()
         self.conv1, self.bn1, self.relu, self.maxpool = network.conv1, network.bn1, network.relu, network.maxpool
@@ -72,7 +82,7 @@ class ResNetBackbone(nn.Module):
 class ResNetHead(nn.Module):
     """RoI features (R, D, 7, 7) to vectors (R, 2D) by layer4 and pooling; keys are torchvision's."""
 
-    def __init__(self, network: WideResNet, pool: str) -> None:
+    def __init__(self, network: ScaledResNet, pool: str) -> None:
         """Take layer4; `pool` is avg or max over its 4 x 4 map."""
         super().__init__()
         self.layer4 = network.layer4
@@ -90,5 +100,5 @@ def build_resnet(
 ) -> tuple[ResNetBackbone, ResNetHead]:
     """Return backbone and head with random weights; norm is `frozen` or `trained`."""
     block, layers = LAYERS[backbone]
-    network = WideResNet(block, layers, width, FrozenBatchNorm2d if norm == "frozen" else nn.BatchNorm2d)
+    network = ScaledResNet(block, layers, width, FrozenBatchNorm if norm == "frozen" else nn.BatchNorm2d)
     return ResNetBackbone(network, freeze_at), ResNetHead(network, head_pool)

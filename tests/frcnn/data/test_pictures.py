@@ -99,7 +99,7 @@ def test_floating_point_pixels_are_refused(tmp_path: Path) -> None:
         ((375, 500), (600, 1000), (600, 800)),
         ((1000, 200), (600, 1000), (1000, 200)),  # the long side binds
         ((160, 213), (160, 224), (160, 213)),
-        ((1, 5000), (600, 1000), (1, 1000)),  # never 0
+        ((1, 5000), (600, 1000), (16, 1000)),  # a cell of the feature map at least
     ],
 )
 def test_resized_size(size: tuple[int, int], limits: tuple[int, int], expected: tuple[int, int]) -> None:

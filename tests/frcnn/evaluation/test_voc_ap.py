@@ -6,7 +6,7 @@ import pytest
 
 from frcnn.boxes import iou
 from frcnn.data.annotation import Annotation
-from frcnn.data.detections import pack_images
+from frcnn.detections import pack_images
 from frcnn.evaluation.matching import match_reference, pair
 from frcnn.evaluation.voc_ap import (
     RULES,

@@ -129,6 +129,16 @@ def test_frozen_parts_keep_their_bits(params: Params, backbone: str, norm: str, 
         assert not {name for name in changed if "running" in name or "bn" in name}
 
 
+def test_what_fills_up_the_rois_does_not_enter_the_batch_norm(params: Params) -> None:
+    batch = batch_of(pad_images(pictures(SIZES)), SIZES)
+    seen = []
+    for roi_batch in (64, 4000):  # far more than there are RoIs
+        model = build(params).train()
+        model.head.register_forward_hook(lambda module, inputs, output: seen.append(len(inputs[0])))
+        model.losses(batch, replace(params.train, roi_batch=roi_batch, post_nms_topk=10))
+    assert seen[0] == seen[1] <= 2 * 11
+
+
 def test_dropout_is_where_it_is_asked_for(params: Params) -> None:
     model = build(params, backbone="vgg16", dropout=0.4)
     assert [layer.p for layer in model.head.modules() if isinstance(layer, torch.nn.Dropout)] == [0.4, 0.4]

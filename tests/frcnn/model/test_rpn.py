@@ -95,6 +95,15 @@ def test_anchors_of_the_padding_yield_nothing() -> None:
     assert proposals[0][:, 2].max() <= 48
 
 
+def test_proposals_carry_no_gradient() -> None:
+    anchors = torch.from_numpy(anchor_grid(4, 6, (32.0,), (1.0,), 0.5).copy())
+    found = propose(
+        torch.randn(1, 24, requires_grad=True), torch.randn(1, 24, 4, requires_grad=True), anchors, (96, 64)
+    )
+    assert len(found)
+    assert not found.requires_grad
+
+
 @pytest.mark.golden
 @pytest.mark.parametrize("size", ["600x800", "600x901"])
 @pytest.mark.parametrize("mode", ["train", "test"])

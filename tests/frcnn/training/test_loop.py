@@ -1,18 +1,22 @@
 """Training: the same bytes whether interrupted or not, log, validation, refusal of non-finite losses."""
 
+import math
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from frcnn.data.digest import split_sha256
 from frcnn.model.faster_rcnn import FasterRCNN
 from frcnn.params import Params
 from frcnn.training.checkpoint import exclusive, fingerprint, load_checkpoint
 from frcnn.training.log import NonFiniteLoss
-from frcnn.training.loop import Interrupted, Job, train_phase
+from frcnn.training.loop import Interrupted, Job, Report, _keep_best, train_phase
 from frcnn.training.optimizer import build_optimizer, learning_rate, set_learning_rate
 from frcnn.training.validate import split_held_out
 from stages.anchors import run as anchors_stage
@@ -115,7 +119,9 @@ def test_a_checkpoint_of_something_else_or_a_broken_one_is_not_resumed(make: Mak
         else:
             other.checkpoint.write_bytes(other.checkpoint.read_bytes()[:1000])
         steps: list = []
-        train_phase(again, other, steps.append, lambda: False, lambda _: None)
+        said: list[str] = []
+        train_phase(again, other, steps.append, lambda: False, said.append)
+        assert "starting over" in said[0]
         assert len(steps) == 10
         assert bits(again) == bits(model)
 
@@ -186,4 +192,43 @@ def test_two_trainers_do_not_share_a_folder(tmp_path: Path) -> None:
 
 
 def test_the_fingerprint_follows_the_recipe() -> None:
-    assert fingerprint({"a": 1}) == fingerprint({"a": 1}) != fingerprint({"a": 2})
+    assert fingerprint({"a": 1}, False) == fingerprint({"a": 1}, False)
+    assert len({fingerprint({"a": 1}, False), fingerprint({"a": 2}, False), fingerprint({"a": 1}, True)}) == 3
+
+
+def test_other_pictures_are_another_dataset(dataset: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "dataset"
+    shutil.copytree(dataset, copy)
+    assert split_sha256(copy, "trainval") == split_sha256(dataset, "trainval")
+    path = copy / "JPEGImages" / "train_00001.jpg"
+    path.write_bytes((copy / "JPEGImages" / "train_00002.jpg").read_bytes())
+    assert split_sha256(copy, "trainval") != split_sha256(dataset, "trainval")
+
+
+def test_the_last_group_of_accumulated_batches_has_its_own_mean(make: Make) -> None:
+    """Five batches an epoch in groups of two: the fifth alone moves the weights as if it were not accumulated."""
+    gradients = []
+    for accumulate in (1, 2):
+        model, job = make({"grad_accum": accumulate, "optimizer": "sgd", "momentum": 0.0, "weight_decay": 0.0})
+        job = replace(job, checkpoint=job.checkpoint.with_name(f"{accumulate}.pt"))
+        tensors = dict(model.named_parameters())
+        before: dict[str, torch.Tensor] = {}
+
+        def note(report: Report, before: dict = before, tensors: dict = tensors) -> None:
+            if report.step == 4:
+                before.update({name: tensor.detach().clone() for name, tensor in tensors.items()})
+
+        tiny = replace(job.phase, epochs=1, learning_rate=1e-7, warmup_steps=0)
+        train_phase(model, replace(job, phase=tiny), note, lambda: False, lambda _: None)
+        gradients.append((tensors["rpn.deltas.bias"] - before["rpn.deltas.bias"]).detach())
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-2, atol=1e-9)
+
+
+def test_an_epoch_without_a_score_does_not_stay_the_best() -> None:
+    model = torch.nn.Linear(1, 1)
+    state = SimpleNamespace(best=None, epoch=0)
+    kept = []
+    for state.epoch, score in enumerate([math.nan, 0.5, math.nan, 0.4, 0.9, 0.9]):
+        _keep_best(model, state, score)
+        kept.append(state.best["epoch"])
+    assert kept == [1, 2, 2, 2, 5, 5]

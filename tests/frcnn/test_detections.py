@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
-from frcnn.data.detections import Detections, check_agreement, pack_images, read_detections, write_detections
+from frcnn.detections import Detections, check_agreement, pack_images, read_detections, write_detections
 from frcnn.errors import UserError
 
 NOTHING = {"boxes": np.empty((0, 4)), "scores": np.empty(0), "labels": np.empty(0)}
