@@ -1,13 +1,15 @@
 """Cut a fixed grid of features out of the map for every RoI: RoIAlign (Mask R-CNN, section 3) or RoIPool (Fast R-CNN).
 
-RoIAlign is written as two matrix products. Its bilinear samples and their mean separate into rows and columns, so
-out = rows @ features @ columns^T with one small matrix an RoI and axis. That agrees with torchvision's RoIAlign
-(aligned=True), and its backward pass is a matrix product too: fast on the CPU and the same bits at every run.
+For training, RoIAlign is written as two matrix products. Its bilinear samples and their mean separate into rows and
+columns, so out = rows @ features @ columns^T with one small matrix an RoI and axis. That agrees with torchvision's
+RoIAlign (aligned=True), and its backward pass is a matrix product too: faster on the CPU, and free of the atomic
+additions that make torchvision's differ from run to run on a GPU. Without gradients torchvision's operator is used,
+which is the faster one there.
 """
 
 import torch
+import torchvision
 from torch import Tensor
-from torchvision.ops import roi_pool
 
 from frcnn.model.device import at_least_float32
 
@@ -22,14 +24,17 @@ def pool_rois(features: Tensor, rois: Tensor, *, op: str, size: int, sampling_ra
         sampling_ratio: samples a bin and axis of RoIAlign.
         stride: pixels a cell.
     """
+    features = at_least_float32(features)
     height, width = features.shape[-2:]
     last = 1 if op == "pool" else 0  # RoIPool rounds to the index of the last cell, RoIAlign ends at its edge
     limit = rois.new_tensor([width - last, height - last] * 2) * stride
     rois = torch.minimum(rois.clamp(min=0), limit)
     if op == "pool":
-        return roi_pool(at_least_float32(features)[None], [rois], output_size=size, spatial_scale=1 / stride)
+        return torchvision.ops.roi_pool(features[None], [rois], size, 1 / stride)
+    if not torch.is_grad_enabled():
+        return torchvision.ops.roi_align(features[None], [rois], size, 1 / stride, sampling_ratio, aligned=True)
     with torch.autocast(features.device.type, enabled=False):
-        return roi_align(at_least_float32(features), rois / stride, size, sampling_ratio)
+        return roi_align(features, rois / stride, size, sampling_ratio)
 
 
 def roi_align(features: Tensor, rois: Tensor, size: int, sampling_ratio: int) -> Tensor:

@@ -35,6 +35,14 @@ def test_no_rois() -> None:
     assert roi_align(torch.rand(4, 5, 5), torch.zeros(0, 4), 7, 2).shape == (0, 4, 7, 7)
 
 
+def test_training_and_detection_see_the_same() -> None:
+    features, rois = torch.randn(6, 20, 31), random_rois(40, 31 * 16, 20 * 16)
+    options = {"op": "align", "size": 7, "sampling_ratio": 2, "stride": 16}
+    with torch.no_grad():
+        detection = pool_rois(features, rois, **options)
+    torch.testing.assert_close(pool_rois(features, rois, **options), detection, atol=1e-4, rtol=1e-4)
+
+
 @pytest.mark.parametrize("op", ["align", "pool"])
 def test_an_roi_beyond_the_grid_has_no_empty_bin(op: str) -> None:
     # 37 rows of 16 px end at 592; the image, and so the RoI, reaches to 600. Unclipped RoIPool leaves rows at 0.
