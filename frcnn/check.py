@@ -9,7 +9,7 @@ from pathlib import Path
 from frcnn.data import problems as kinds
 from frcnn.data.annotation import Annotation, bare_reason, class_names_found, read_annotation
 from frcnn.data.pictures import read_picture
-from frcnn.data.problems import Problem
+from frcnn.data.problems import NO_SPLIT, Problem
 from frcnn.data.voc import empty_split, find_pictures, find_splits, read_classes, read_split_lines
 from frcnn.errors import UserError
 
@@ -40,6 +40,11 @@ class CheckReport:
     pictures: int
     problems: list[Problem]
     splits: dict[str, SplitCounts]
+
+
+def missing_split(split: str) -> Problem:
+    """Return the problem of a split that `splits` in params.yaml names and the dataset lacks."""
+    return Problem(f"ImageSets/Main/{split}.txt", "", "no such split, which `splits` in params.yaml names", NO_SPLIT)
 
 
 def check_dataset(

@@ -16,13 +16,14 @@ from frcnn.errors import UserError
 Fraction = Annotated[float, (0, 1)]
 NonNegative = Annotated[float, (0, None)]
 Count = Annotated[int, (0, None)]
+Seed = Annotated[int, (0, 2**32 - 1)]
 Positive = Annotated[int, (1, None)]
 Size = Annotated[float, (1e-6, None)]
 
 
 @dataclass(frozen=True)
 class Synthetic:
-    seed: Count
+    seed: Seed
     train_images: Positive
     val_images: Positive
     test_images: Positive
@@ -66,7 +67,7 @@ class Anchors:
 @dataclass(frozen=True)
 class Model:
     backbone: Literal["vgg16", "vgg16-torch", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
-    width: Positive
+    width: Annotated[int, (16, None)]  # with 8, torch 2.15 can crash on a CPU with AVX-512
     weights: str
     weights_sha256: str | None
     norm: Literal["frozen", "trained"]
@@ -83,7 +84,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Train:
-    seed: Count
+    seed: Seed
     batch_size: Positive
     grad_accum: Positive
     precision: Literal["float32", "bf16", "auto"]
@@ -136,7 +137,7 @@ class Evaluate:
 @dataclass(frozen=True)
 class Render:
     images: Positive
-    seed: Count
+    seed: Seed
     score_threshold: Fraction
 
 

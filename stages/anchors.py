@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from frcnn.errors import UserError
 from frcnn.params import Params, load_params
 from stages.options import ANCHORS, DATASET, Dataset, Overrides, ParamsFile, Workers
 
@@ -39,6 +40,8 @@ def run(
     split = params.splits.train
     class_names = read_classes(dataset)
     annotations = read_annotations(dataset, split, params.data.box_convention, workers)
+    if not any(len(annotation.labels) for annotation in annotations):
+        raise UserError(f"{dataset}/ImageSets/Main/{split}.txt: no picture of this split shows an object to learn")
     with mapper(workers) as parallel:
         labels = parallel(partial(label_annotation, params=params), annotations)
         labelled = list(track(labels, "labelling anchors", len(annotations)))
@@ -63,6 +66,5 @@ def _draw(annotation: "Annotation", image: "LabelledImage", params: Params, fold
     anchors = anchor_grid(*grid, sizes, ratios, params.anchors.anchor_offset)
     picture = resize(read_picture(annotation.path), *image.size, params.data.interpolation)
     drawn = draw_anchors(picture, image.identity.gt_boxes, anchors[image.identity.positive_index])
-    path = folder / f"{annotation.image_id}.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(drawn).save(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(drawn).save(folder / f"{annotation.image_id.replace('/', '_')}.png")

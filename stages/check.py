@@ -33,7 +33,7 @@ def run(
     params = load_params(params_file, overrides or ())
     from rich.console import Console
 
-    from frcnn.check import check_dataset
+    from frcnn.check import check_dataset, missing_split
 
     with progress() as bar:
         task = bar.add_task("check", total=None)
@@ -43,6 +43,9 @@ def run(
             (os.cpu_count() or 1) if workers is None else workers,
             lambda done, total: bar.update(task, completed=done, total=total),
         )
+    for split in dict.fromkeys((params.splits.train, params.splits.test)):
+        if split not in report.splits:
+            report.problems.append(missing_split(split))
     out = console if console.is_terminal else Console(width=PIPE_WIDTH)
     for table in [*_problem_tables(report.problems), _count_table(report)]:
         out.print(table)

@@ -24,7 +24,8 @@ for module in (download, anchors, train, detect, evaluate, render, demo, check, 
 USERS_MISTAKE, OUR_MISTAKE = 2, 1
 # Errors of the operating system that the user can mend: no space, no permission, no such file.
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-USERS_ERRNO = NO_SPACE | {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR}
+NO_ACCESS = {errno.EACCES, errno.EPERM, errno.EROFS}
+USERS_ERRNO = NO_SPACE | NO_ACCESS | {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST}
 
 
 def main() -> None:
@@ -45,6 +46,7 @@ def main() -> None:
 
 def _stop(number: int, frame: FrameType | None) -> None:
     """Leave by an exception, so that half-written files are removed on the way."""
+    error_console.print(f"stopped by {signal.Signals(number).name}", highlight=False)
     raise SystemExit(128 + number)
 
 

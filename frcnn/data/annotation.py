@@ -107,7 +107,10 @@ def _add(found: list[Problem], file: str, where: str, kind: Kind, what: str) -> 
 
 def _parse(dataset: Path, file: str, found: list[Problem]) -> ET.Element | None:
     try:
-        return ET.parse(dataset / file).getroot()
+        root = ET.parse(dataset / file).getroot()
+        if root.tag == "annotation":
+            return root
+        _add(found, file, "", kinds.BAD_XML, f"no VOC annotation: its root is <{root.tag}>, not <annotation>")
     except FileNotFoundError:
         _add(found, file, "", kinds.NO_ANNOTATION, "no such annotation")
     except ET.ParseError as error:

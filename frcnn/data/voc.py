@@ -78,7 +78,7 @@ def read_split_lines(dataset: Path, split: str) -> list[tuple[int, str]]:
     lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
     # Only where every line ends with a flag: an id may itself end with a blank and a digit.
     flagged = [FLAGGED.fullmatch(line) for _, line in lines]
-    if all(flagged):
+    if lines and all(flagged) and not (Path(dataset) / "Annotations" / f"{lines[0][1]}.xml").exists():
         return [(number, match[1]) for (number, _), match in zip(lines, flagged, strict=True) if match]
     return lines
 
@@ -98,7 +98,7 @@ def find_pictures(dataset: Path) -> dict[str, list[Path]]:
     folder = Path(dataset) / "JPEGImages"
     found: dict[str, list[Path]] = {}
     for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in EXTENSIONS:
+        if path.suffix.lower() in EXTENSIONS and path.is_file():
             found.setdefault(path.relative_to(folder).with_suffix("").as_posix(), []).append(path)
     for paths in found.values():
         paths.sort(key=lambda path: EXTENSIONS.index(path.suffix.lower()))

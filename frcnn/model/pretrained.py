@@ -50,9 +50,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file of initial weights (model.weights)") from error
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
-        raise UserError(
-            f"{path}: not a readable file of weights: {str(error).partition(chr(10))[0] or type(error).__name__}"
-        ) from error
+        raise UserError(f"{path}: not a readable state dict saved by torch (.pth)") from error
     if not isinstance(tensors, dict) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
         raise UserError(f"{path}: holds no plain state dict of tensors")
     return tensors

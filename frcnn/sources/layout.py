@@ -13,6 +13,7 @@ from frcnn.files import write_text
 
 PARTS = ("Annotations", "JPEGImages")
 SETS = "ImageSets/Main"
+MARKER = ".frcnn-dataset"  # tells a folder that may be replaced from a user's own
 Progress = Callable[[int, int | None], None]
 
 
@@ -72,7 +73,8 @@ def install(
     for split in dict.fromkeys(split for lists in splits for split in lists):
         lines = [image_id for lists in splits for image_id in lists.get(split, [])]
         write_text(dataset / SETS / f"{split}.txt", "".join(f"{line}\n" for line in lines))
-    names = list(class_names) if class_names else _default_classes(dataset, list(owners), voc)
+    listed = class_names or (None if voc else _own_classes(roots))
+    names = listed or _default_classes(dataset, list(owners), voc)
     write_text(dataset / "classes.txt", "".join(f"{name}\n" for name in names))
     read_classes(dataset)
 
@@ -90,8 +92,11 @@ def replaced_folder(dataset: Path) -> Iterator[Path]:
     _check_replaceable(dataset)
     scratch = dataset.with_name(f".{dataset.name}.{os.getpid()}.tmp")
     try:
+        for abandoned in dataset.parent.glob(f".{dataset.name}.*.tmp"):  # by a run that was killed
+            shutil.rmtree(abandoned)
         scratch.mkdir(parents=True)
         yield scratch
+        write_text(scratch / "new" / MARKER, "Written by `frcnn download`, which replaces this folder as a whole.\n")
         old = scratch / "old"
         if dataset.exists():
             dataset.replace(old)
@@ -111,7 +116,7 @@ def replaced_folder(dataset: Path) -> Iterator[Path]:
 
 
 def _check_replaceable(dataset: Path) -> None:
-    if dataset.is_dir() and any(dataset.iterdir()) and not (dataset / "classes.txt").exists():
+    if dataset.is_dir() and any(dataset.iterdir()) and not (dataset / MARKER).exists():
         raise UserError(f"{dataset}: holds something else than a dataset; move it away or choose another --dataset")
     if dataset.exists() and not dataset.is_dir():
         raise UserError(f"{dataset}: is a file; move it away or choose another --dataset")
@@ -154,7 +159,15 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
+def _own_classes(roots: Sequence[Path]) -> list[str]:
+    """Return the classes.txt of a single source, nothing where it has none."""
+    return read_classes(roots[0]) if len(roots) == 1 and (roots[0] / "classes.txt").exists() else []
+
+
 def _default_classes(dataset: Path, image_ids: list[str], voc: bool) -> list[str]:
+    if not any((dataset / "Annotations" / f"{image_id}.xml").exists() for image_id in image_ids):
+        missing = f"{dataset}/Annotations/{image_ids[0]}.xml"
+        raise UserError(f"{missing}: no such file, nor one of any other id; ids in {SETS} have no extension")
     names = class_names_found(dataset, image_ids)
     if voc and set(names) <= set(VOC_CLASSES):
         return VOC_CLASSES

@@ -19,6 +19,7 @@ from frcnn.model.config import DetectorConfig, preprocessing_of
 from frcnn.model.faster_rcnn import FasterRCNN
 from frcnn.model.weights import save_weights
 from frcnn.params import Params
+from frcnn.sources.layout import MARKER
 from stages import cli
 from stages.anchors import run as anchors_stage
 
@@ -32,7 +33,8 @@ def finished(dataset: Path, params: Params, tmp_path_factory: pytest.TempPathFac
     folder = tmp_path_factory.mktemp("finished")
     shutil.copy(ROOT / "params.demo.yaml", folder / "params.yaml")
     shutil.copytree(dataset, folder / "data" / "dataset")
-    anchors_stage(folder / "params.yaml", ["model.width=8"], dataset, folder / "data" / "anchors.h5", workers=0)
+    (folder / "data" / "dataset" / MARKER).touch()
+    anchors_stage(folder / "params.yaml", ["model.width=16"], dataset, folder / "data" / "anchors.h5", workers=0)
     names = (dataset / "classes.txt").read_text().split()
     config = DetectorConfig(names, params.model, params.anchors, params.data, preprocessing_of("resnet18"))
     for phase in (1, 2):
@@ -109,12 +111,17 @@ def file_in_the_way(work: Path) -> None:
     (work / "metrics").write_text("no folder")
 
 
+def empty_annotations(work: Path) -> None:
+    for path in (work / "data/dataset/Annotations").iterdir():
+        path.write_text("<annotation/>")
+
+
 def unfit_weights(work: Path) -> None:
     torch.save({"conv1.weight": torch.zeros(1)}, work / "w.pth")
 
 
 PICTURE, XML = "data/dataset/JPEGImages/test_00002.jpg", "data/dataset/Annotations/train_00003.xml"
-SMALL = "-S model.width=8"
+SMALL = "-S model.width=16"
 TRAIN = f"train --phase 1 {SMALL} -S train_phase1.epochs=1 --device cpu"
 DOWNLOAD = f"download -S download.source={ARCHIVE}"
 CASES = {
@@ -131,6 +138,8 @@ CASES = {
         "class rectangle is not in the class list",
     ),
     "malformed XML": (write(XML, "<annotation><object></annotation>"), "anchors", "train_00003.xml"),
+    "no VOC annotation": (write(XML, "<root/>"), "anchors", "train_00003.xml: no VOC annotation: its root is <root>"),
+    "nothing to learn": (empty_annotations, "anchors --workers 0", "no picture of this split shows an object to learn"),
     "no weights": (remove("data/models/phase2.safetensors"), "detect", "no such weights file"),
     "weights are something else": (write("data/models/phase2.safetensors", "text"), "detect", "not a readable weights"),
     "truncated weights": (cut("data/models/phase2.safetensors", 5000), "detect", "not a readable weights file"),
@@ -197,7 +206,7 @@ def test_bad_input(
 
 @pytest.mark.parametrize(
     "arguments",
-    ["anchors -S model.width=8 --workers 0", f"{TRAIN} --fresh", DOWNLOAD, "detect --device cpu"],
+    ["anchors -S model.width=16 --workers 0", f"{TRAIN} --fresh", DOWNLOAD, "detect --device cpu"],
     ids=["anchors", "train", "download", "detect"],
 )
 def test_a_full_disk(
@@ -216,7 +225,7 @@ def test_a_full_disk(
 
 
 @pytest.mark.parametrize(
-    "arguments", ["anchors -S model.width=8 --workers 0", f"{TRAIN} --fresh"], ids=["anchors", "train"]
+    "arguments", ["anchors -S model.width=16 --workers 0", f"{TRAIN} --fresh"], ids=["anchors", "train"]
 )
 def test_a_disk_that_fills_up_while_writing(
     work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: str
@@ -231,6 +240,16 @@ def test_a_disk_that_fills_up_while_writing(
     assert (code, "cannot be written" in stderr, "\n" in stderr) == (2, True, False), stderr
     assert snapshot(work) == before
     assert not list(work.rglob("*.tmp"))
+
+
+def test_check_asks_for_the_splits_of_the_parameters(
+    work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["frcnn", "check", "-S", "splits.test=nope"])
+    with pytest.raises(SystemExit) as exit_:
+        cli.main()
+    assert exit_.value.code == 1
+    assert "nope.txt" in capsys.readouterr().out
 
 
 def test_an_error_of_ours_exits_with_1(

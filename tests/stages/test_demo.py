@@ -18,7 +18,7 @@ REDUCED = {
     ("download", "synthetic", "train_images"): 12,
     ("download", "synthetic", "val_images"): 4,
     ("download", "synthetic", "test_images"): 6,
-    ("model", "width"): 8,
+    ("model", "width"): 16,
     ("train_phase1", "epochs"): 1,
     ("train_phase2", "epochs"): 1,
     ("render", "images"): 2,

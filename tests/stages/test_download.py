@@ -11,6 +11,7 @@ import pytest
 from frcnn.data.voc import VOC_CLASSES, read_annotations, read_classes, read_split
 from frcnn.errors import UserError
 from frcnn.sources import source as source_module
+from frcnn.sources.layout import MARKER
 from frcnn.sources.published import VOC, Published
 from frcnn.sources.synthetic import draw_dataset
 from stages import download
@@ -142,6 +143,7 @@ def test_bad_sources_leave_the_dataset(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     draw_dataset(tmp_path / "dataset", 1, 1, 1, seed=3)
+    (tmp_path / "dataset" / MARKER).touch()
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "dataset").rglob("*")}
     (tmp_path / "notes.txt").write_text("hello")
     (tmp_path / "cut.tar").write_bytes(archive.read_bytes()[:20_000])

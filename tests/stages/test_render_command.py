@@ -69,6 +69,14 @@ def test_seed_chooses_and_old_pictures_go(project: Path) -> None:
     assert all(np.array_equal(first[name], again[name]) for name in first)
 
 
+def test_a_folder_of_something_else_is_left_alone(project: Path) -> None:
+    (project / "renders").mkdir()
+    (project / "renders" / "holiday.png").write_bytes(b"precious")
+    with pytest.raises(UserError, match="exists and holds no overview.png"):
+        run(project)
+    assert (project / "renders" / "holiday.png").read_bytes() == b"precious"
+
+
 def test_fewer_pictures_than_asked_for(project: Path) -> None:
     assert len(run(project, "render.images=50")) == 13
 

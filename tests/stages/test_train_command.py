@@ -13,7 +13,7 @@ import pytest
 from stages.anchors import run as anchors_stage
 
 ROOT = Path(__file__).resolve().parents[2]
-CHANGES = ("model.width=8", "train.batch_size=4", "train.precision=float32", "train_phase1.epochs=12")
+CHANGES = ("model.width=16", "train.batch_size=4", "train.precision=float32", "train_phase1.epochs=12")
 OPTIONS = [word for change in CHANGES for word in ("-S", change)]
 COMMAND = [sys.executable, "-c", "from stages.cli import main; main()", "train", "--phase", "1", "--device", "cpu"]
 COMMAND += ["--checkpoint-seconds", "0", "--log-steps", "7", *OPTIONS]
@@ -25,7 +25,7 @@ def prepare(folder: Path, dataset: Path) -> Path:
     (folder / "data").mkdir(parents=True)
     shutil.copy(ROOT / "params.demo.yaml", folder / "params.yaml")
     (folder / "data" / "dataset").symlink_to(dataset)
-    anchors_stage(folder / "params.yaml", ["model.width=8"], dataset, folder / "data" / "anchors.h5", workers=0)
+    anchors_stage(folder / "params.yaml", ["model.width=16"], dataset, folder / "data" / "anchors.h5", workers=0)
     return folder
 
 

@@ -158,3 +158,13 @@ def test_class_names_are_sorted_and_distinct(tmp_path: Path) -> None:
     dataset = write_voc(tmp_path / "d", {"a": voc_object("dog") + voc_object("cat"), "b": voc_object("dog"), "c": ""})
     (dataset / "Annotations" / "c.xml").write_text("<")
     assert class_names_found(dataset, ["a", "b", "c", "none"]) == ["cat", "dog"]
+
+
+def test_ids_that_end_in_a_blank_and_a_digit_are_no_flags(tmp_path: Path) -> None:
+    (tmp_path / "ImageSets" / "Main").mkdir(parents=True)
+    (tmp_path / "Annotations").mkdir()
+    (tmp_path / "ImageSets" / "Main" / "train.txt").write_text("photo 0\nphoto 1\n")
+    assert read_split(tmp_path, "train") == ["photo"]  # flags
+    for name in ("photo 0", "photo 1"):
+        (tmp_path / "Annotations" / f"{name}.xml").write_text("<annotation/>")
+    assert read_split(tmp_path, "train") == ["photo 0", "photo 1"]

@@ -8,7 +8,7 @@ import pytest
 from frcnn.check import check_dataset
 from frcnn.data.voc import VOC_CLASSES, read_classes, read_split
 from frcnn.errors import UserError
-from frcnn.sources.layout import find_roots, install, replaced_folder
+from frcnn.sources.layout import MARKER, find_roots, install, replaced_folder
 from frcnn.sources.shapes import CLASSES
 from frcnn.sources.synthetic import draw_dataset
 
@@ -27,7 +27,8 @@ def draw(folder: Path, seed: int = 1, prefix: str = "") -> Path:
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != MARKER]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 def test_roots_are_found_at_any_depth(tmp_path: Path) -> None:
@@ -143,6 +144,7 @@ def test_no_class_at_all(tmp_path: Path) -> None:
 def old_dataset(folder: Path) -> Path:
     folder.mkdir()
     (folder / "classes.txt").write_text("old\n")
+    (folder / MARKER).touch()
     return folder
 
 
@@ -197,3 +199,12 @@ def test_what_is_no_dataset_is_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be written"):
         replace_by(tmp_path / "file" / "dataset", "")
     assert content(tmp_path) == {"home/letters": b"dear", "file": b"dear"}
+
+
+def test_a_users_own_folder_is_not_replaced(tmp_path: Path) -> None:
+    """A classes.txt, as labelling tools write it beside their files, does not make a folder ours."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "classes.txt").write_text("dog\n")
+    with pytest.raises(UserError, match="holds something else"):
+        replace_by(tmp_path / "mine", "new\n")
+    assert content(tmp_path) == {"mine/classes.txt": b"dog\n"}
