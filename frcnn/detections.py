@@ -22,6 +22,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from frcnn.data.voc import Annotation, read_annotations, read_classes
 from frcnn.errors import UserError
 from frcnn.files import atomic_path
 
@@ -125,6 +126,20 @@ def read_detections(path: Path) -> Detections:
     if problem:
         raise UserError(f"{path}: {problem}; write it anew: frcnn detect")
     return detections
+
+
+def read_with_annotations(
+    path: Path, dataset: Path, split: str, box_convention: str
+) -> tuple[Detections, list[Annotation]]:
+    """Read detections and the ground truth of the split that they must be of.
+
+    Raises:
+        UserError: either cannot be read, or they do not belong together.
+    """
+    detections = read_detections(path)
+    annotations = read_annotations(dataset, split, box_convention)
+    check_agreement(path, detections, split, read_classes(dataset), [each.image_id for each in annotations])
+    return detections, annotations
 
 
 def check_agreement(

@@ -27,6 +27,7 @@ def progress(*extra: str) -> Progress:
         TimeRemainingColumn(),
         console=error_console,
         transient=True,
+        disable=not error_console.is_terminal,  # it would leave a blank line in a log
     )
 
 

@@ -26,8 +26,7 @@ def run(
     """Read the dataset and the detections on its test split, write average precision and precision-recall curves."""
     import json
 
-    from frcnn.data.voc import read_annotations, read_classes
-    from frcnn.detections import check_agreement, read_detections
+    from frcnn.detections import read_with_annotations
     from frcnn.evaluation.curves import draw_curves
     from frcnn.evaluation.tables import ap_table, curve_table
     from frcnn.evaluation.voc_ap import evaluate, mean_ap, summarize
@@ -37,9 +36,7 @@ def run(
     params = load_params(params_file, overrides or ())
     split = split or params.splits.test
     threshold = params.evaluate.iou_threshold
-    found = read_detections(detections)
-    annotations = read_annotations(dataset, split, params.data.box_convention)
-    check_agreement(detections, found, split, read_classes(dataset), [each.image_id for each in annotations])
+    found, annotations = read_with_annotations(detections, dataset, split, params.data.box_convention)
     results = evaluate(annotations, found, threshold)
     summary = summarize(results, len(annotations))
     write_text(metrics / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False) + "\n")

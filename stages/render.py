@@ -31,17 +31,14 @@ def run(
 
     import numpy as np
 
-    from frcnn.data.voc import read_annotations, read_classes
-    from frcnn.detections import check_agreement, read_detections
+    from frcnn.detections import read_with_annotations
     from frcnn.files import atomic_path
     from frcnn.render import contact_sheet
     from stages.console import say
 
     params = load_params(params_file, overrides or ())
     split = split or params.splits.test
-    found = read_detections(detections)
-    annotations = read_annotations(dataset, split, params.data.box_convention)
-    check_agreement(detections, found, split, read_classes(dataset), [each.image_id for each in annotations])
+    found, annotations = read_with_annotations(detections, dataset, split, params.data.box_convention)
     order = np.random.default_rng(params.render.seed).permutation(len(annotations))
     chosen = [annotations[i] for i in order[: params.render.images]]
     if out.exists() and not (out / OVERVIEW).exists() and (not out.is_dir() or any(out.iterdir())):

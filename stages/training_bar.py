@@ -28,5 +28,8 @@ def training_bar(job: Job) -> Iterator[Callable[[Report], None]]:
         epoch = f"phase {job.number}, epoch {report.epoch}/{job.phase.epochs}"
         bar.update(task, description=epoch, completed=report.step, total=report.steps)
 
+    if not error_console.is_terminal:
+        yield show
+        return
     with Live(Group(bar, status), console=error_console, transient=True):
         yield show

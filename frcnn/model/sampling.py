@@ -91,6 +91,8 @@ def label_rois(
 ) -> tuple[Tensor, Tensor]:
     """Return labels (R,) int64 (class, 0 background, -1 neither) and normalised deltas (R, 4) to the best object.
 
+    Without objects everything is background, whatever `bg_lo` is.
+
     Args:
         rois: (R, 4); gt_boxes: (G, 4); gt_labels: (G,) int64; G may be 0.
     """
