@@ -47,7 +47,8 @@ class Splits:
 @dataclass(frozen=True)
 class Data:
     min_size: Positive
-    max_size: Positive
+    max_size: Positive | None
+    rounding: Literal["nearest", "down"]
     interpolation: Literal["bilinear", "bicubic"]
     box_convention: Literal["voc", "continuous", "reference"]
     train_difficult: bool
@@ -76,10 +77,12 @@ class Model:
     roi_op: Literal["align", "pool"]
     roi_size: Positive
     roi_sampling_ratio: Positive
+    roi_clip: bool
     head_pool: Literal["avg", "max"]
     delta_clamp: bool
     proposal_min_size: NonNegative
     rpn_nms_threshold: Fraction
+    exclude_edge_proposals: bool
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,7 @@ class Train:
     batch_size: Positive
     grad_accum: Positive
     precision: Literal["float32", "bf16", "auto"]
+    deterministic: bool
     flip_probability: Fraction
     optimizer: Literal["sgd", "adamw"]
     momentum: Fraction
@@ -132,6 +136,7 @@ class Detect:
 @dataclass(frozen=True)
 class Evaluate:
     iou_threshold: Fraction
+    coco: bool
 
 
 @dataclass(frozen=True)
@@ -232,7 +237,7 @@ def _override(tree: Any, text: str) -> None:
 
 
 def _check_relations(params: Params, where: str) -> None:
-    if params.data.max_size < params.data.min_size:
+    if params.data.max_size is not None and params.data.max_size < params.data.min_size:
         raise UserError(f"{where}: data.max_size {params.data.max_size} is less than data.min_size")
     if params.anchors.rpn_negative_iou > params.anchors.rpn_positive_iou:
         raise UserError(f"{where}: anchors.rpn_negative_iou is greater than anchors.rpn_positive_iou")

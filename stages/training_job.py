@@ -13,7 +13,7 @@ from frcnn.data.voc import pictures_of, read_annotations, read_classes
 from frcnn.errors import UserError
 from frcnn.files import sha256_file
 from frcnn.model.config import DetectorConfig, preprocessing_of
-from frcnn.model.device import choose_device, choose_precision
+from frcnn.model.device import choose_device, choose_precision, make_deterministic
 from frcnn.model.faster_rcnn import FasterRCNN
 from frcnn.model.pretrained import load_pretrained
 from frcnn.model.weights import load_model, read_config
@@ -43,7 +43,7 @@ def prepare(params: Params, phase: int, dataset: Path, anchors: Path, models: Pa
     Raises:
         UserError: something is missing or does not fit; nothing has been written.
     """
-    device = choose_device(device_name)
+    device = _device(device_name, params)
     class_names = read_classes(dataset)
     recipe = recipe_of(params, class_names, split_sha256(dataset, params.splits.train))
     targets = read_targets(anchors, recipe)
@@ -70,6 +70,17 @@ def prepare(params: Params, phase: int, dataset: Path, anchors: Path, models: Pa
         fingerprint(made_from | {"model": to_dict(config), "precision": str(precision)}, params.train.val_fraction > 0),
         made_from,
     )
+
+
+def _device(name: str, params: Params) -> torch.device:
+    """Return the device, prepared for reproducible training where the parameters ask for it."""
+    if not params.train.deterministic:
+        return choose_device(name)
+    make_deterministic()
+    device = choose_device(name)
+    if device.type == "cuda" and params.model.roi_op == "pool":
+        raise UserError("train.deterministic: RoIPool has no deterministic gradient on CUDA; use model.roi_op: align")
+    return device
 
 
 def _initial_model(config: DetectorConfig, params: Params) -> tuple[FasterRCNN, str]:

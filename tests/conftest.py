@@ -46,6 +46,12 @@ def params() -> Params:
 
 
 @pytest.fixture(scope="session")
+def reference() -> Params:
+    """Parameters of the preset `reference`, for which the golden files hold."""
+    return load_params(ROOT / "params.reference.yaml")
+
+
+@pytest.fixture(scope="session")
 def golden() -> Path:
     """Folder of the golden files; the test is skipped where they are not at hand."""
     folder = ROOT.parent / "shared" / "golden"

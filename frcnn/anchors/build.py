@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from frcnn.anchors.label import Labels, label_image, resize_boxes
+from frcnn import boxes
+from frcnn.anchors.label import Labels, label_image
 from frcnn.anchors.targets import AnchorTargets, offsets, pack_variant
 from frcnn.data.annotation import Annotation
-from frcnn.data.pictures import resized_size
+from frcnn.data.resizing import box_scale, resized_size
 from frcnn.params import Params
 
 
@@ -25,12 +26,14 @@ class LabelledImage:
 def label_annotation(annotation: Annotation, params: Params) -> LabelledImage:
     """Label the anchors of one picture and of its mirror image; difficult objects take part if `data` says so."""
     original = (annotation.width, annotation.height)
-    size = resized_size(*original, params.data.min_size, params.data.max_size)
+    size, scale = resized_size(original, params.data), box_scale(original, params.data)
     keep = ~annotation.difficult | params.data.train_difficult
-    index_convention = params.data.box_convention == "reference"
+    # Coordinates are pixel indices 0..W-1 in the reference's convention, else continuous 0..W.
+    last_x = annotation.width - int(params.data.box_convention == "reference")
 
     def label(mirror: bool) -> Labels:
-        gt_boxes = resize_boxes(annotation.boxes[keep], original, size, mirror, index_convention)
+        original_boxes = boxes.flip(annotation.boxes[keep], last_x) if mirror else annotation.boxes[keep]
+        gt_boxes = (original_boxes * scale).astype(np.float32)
         return label_image(gt_boxes, *size, params.model.backbone, params.anchors)
 
     return LabelledImage(size, label(mirror=False), label(mirror=True), annotation.labels[keep])

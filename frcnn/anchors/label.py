@@ -45,23 +45,3 @@ def label_image(gt_boxes: np.ndarray, width: int, height: int, backbone: str, pa
         objects.astype(np.int32),
         np.packbits(negative),
     )
-
-
-def resize_boxes(
-    boxes_original: np.ndarray,
-    size_original: tuple[int, int],
-    size: tuple[int, int],
-    mirror: bool,
-    index_convention: bool,
-) -> np.ndarray:
-    """Return boxes (G, 4) float32 scaled from original to resized pixels, each axis by its own ratio.
-
-    Args:
-        size_original: (width, height) of the original image; `size` of the resized one.
-        mirror: flip left to right.
-        index_convention: coordinates are pixel indices 0..W-1 (the reference's), not continuous 0..W.
-    """
-    if mirror:
-        boxes_original = boxes.flip(boxes_original, size_original[0] - int(index_convention))
-    scale = np.array([size[0] / size_original[0], size[1] / size_original[1]] * 2)
-    return (boxes_original * scale).astype(np.float32)

@@ -12,7 +12,6 @@ from PIL import Image, UnidentifiedImageError
 from frcnn.errors import UserError
 
 ORIENTATION = 0x0112  # EXIF tag
-LEAST_SIDE = 16  # px, the stride of the networks
 TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -59,15 +58,6 @@ def picture_size(path: Path) -> tuple[int, int]:
 def stored_size(path: Path) -> tuple[int, int]:
     """Return (width, height) in pixels as stored, before EXIF rotation; errors as `picture_size`."""
     return _header(path)[0]
-
-
-def resized_size(width: int, height: int, min_size: int, max_size: int) -> tuple[int, int]:
-    """Return (width, height) in pixels with the short side at `min_size` and the long side at most `max_size`.
-
-    No side is below `LEAST_SIDE`, so that every feature map has a cell, however flat the picture.
-    """
-    scale = min(min_size / min(width, height), max_size / max(width, height))
-    return max(LEAST_SIDE, round(width * scale)), max(LEAST_SIDE, round(height * scale))
 
 
 def resize(

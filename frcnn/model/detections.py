@@ -11,20 +11,20 @@ from frcnn.params import Detect
 
 @torch.no_grad()
 def select_detections(
-    rois: Tensor, class_logits: Tensor, deltas: Tensor, size: tuple[int, int], settings: Detect, delta_clamp: bool
+    rois: Tensor, class_logits: Tensor, deltas: Tensor, limit: tuple[int, int], settings: Detect, delta_clamp: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return one image's detections, best first.
 
     Args:
         rois: (R, 4); class_logits: (R, C + 1); deltas: (R, C, 4), normalised.
-        size: (width, height) of the resized image.
+        limit: largest x and y of a box, in resized pixels.
 
     Returns:
         Boxes (D, 4) in resized pixels, scores (D,), labels (D,) int64 in 1..C.
     """
     scores = class_logits.softmax(-1)[:, 1:]
     decoded = boxes.decode(deltas * deltas.new_tensor(ROI_DELTA_STD), rois[:, None], delta_clamp)
-    decoded = boxes.clip(decoded, *size)
+    decoded = boxes.clip(decoded, *limit)
     roi, column = torch.nonzero(scores > settings.score_threshold, as_tuple=True)
     candidates, best, labels = decoded[roi, column], scores[roi, column], column + 1
     solid = (candidates[:, 2:] > candidates[:, :2]).all(1)

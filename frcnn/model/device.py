@@ -1,5 +1,7 @@
 """Choose device and precision."""
 
+import os
+
 import torch
 from torch import Tensor
 
@@ -31,7 +33,17 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
     """Return the dtype of convolutions and matrix products for `float32`, `bf16` or `auto` (bf16 where it is fast)."""
     if name == "auto":
         name = "bf16" if _fast_bf16(device) else "float32"
+    if name == "float32" and device.type == "cuda":
+        torch.backends.cudnn.allow_tf32 = False  # 10 bits of mantissa are not float32
     return {"float32": torch.float32, "bf16": torch.bfloat16}[name]
+
+
+def make_deterministic() -> None:
+    """Let torch use only algorithms that give the same bits at every run, or fail; for CUDA, before its first use."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    # Filling memory that is written anyway costs time and changes nothing.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:

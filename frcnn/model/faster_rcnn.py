@@ -14,7 +14,7 @@ from frcnn.model.config import DetectorConfig
 from frcnn.model.detections import select_detections
 from frcnn.model.roi_heads import RoIPredictor, roi_losses
 from frcnn.model.roi_pool import pool_rois
-from frcnn.model.rpn import RPNHead, generate_proposals, rpn_losses
+from frcnn.model.rpn import RPNHead, generate_proposals, proposing_anchors, rpn_losses
 from frcnn.model.sampling import sample_rois
 from frcnn.params import Detect, Train
 
@@ -129,9 +129,12 @@ class FasterRCNN(nn.Module):
         with self._autocast(precision):
             class_logits, deltas = self._classify(found, proposals)
         counts = [len(rois) for rois in proposals]
+        last = int(self.config.data.box_convention == "reference")  # coordinates are indices of pixels
         return [
-            select_detections(rois, image_logits, image_deltas, size, settings, self.config.model.delta_clamp)
-            for rois, image_logits, image_deltas, size in zip(
+            select_detections(
+                rois, image_logits, image_deltas, (width - last, height - last), settings, self.config.model.delta_clamp
+            )
+            for rois, image_logits, image_deltas, (width, height) in zip(
                 proposals, class_logits.split(counts), deltas.split(counts), sizes, strict=True
             )
         ]
@@ -147,11 +150,9 @@ class FasterRCNN(nn.Module):
         sizes_, ratios = tuple(config.anchors.anchor_sizes), tuple(config.anchors.anchor_ratios)
         anchors = torch.from_numpy(anchor_grid(rows, columns, sizes_, ratios, config.anchors.anchor_offset).copy())
         grids = [feature_grid(*size, config.model.backbone) for size in sizes]
-        inside = torch.zeros(len(sizes), rows, columns, len(sizes_) * len(ratios), dtype=torch.bool)
-        for image, (own_rows, own_columns) in enumerate(grids):
-            inside[image, :own_rows, :own_columns] = True
+        inside = proposing_anchors(anchors, (rows, columns), grids, sizes, config.model.exclude_edge_proposals)
         device = images.device
-        return _Features(maps, logits, deltas, anchors.to(device), inside.flatten(1).to(device), grids)
+        return _Features(maps, logits, deltas, anchors.to(device), inside.to(device), grids)
 
     def _preprocess(self, images: Tensor, sizes: Sizes) -> Tensor:
         """Return the backbone's input, zero in the padding."""
@@ -189,6 +190,7 @@ class FasterRCNN(nn.Module):
                 op=model.roi_op,
                 size=model.roi_size,
                 sampling_ratio=model.roi_sampling_ratio,
+                clip=model.roi_clip,
                 stride=STRIDE,
             )
             for maps, image_rois, (rows, columns) in zip(found.maps, rois, found.grids, strict=True)

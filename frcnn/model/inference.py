@@ -8,11 +8,12 @@ import numpy as np
 import torch
 
 from frcnn import boxes
-from frcnn.data.pictures import resize, resized_size
+from frcnn.data.pictures import resize
+from frcnn.data.resizing import box_scale, resized_size
 from frcnn.model.device import choose_device, choose_precision
 from frcnn.model.faster_rcnn import FasterRCNN
 from frcnn.model.weights import load_model
-from frcnn.params import Detect
+from frcnn.params import Data, Detect
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,7 @@ def detect_images(detector: Detector, images: Sequence[np.ndarray], settings: De
 def prepare(image: np.ndarray, model: FasterRCNN) -> np.ndarray:
     """Return a picture (H, W, 3) uint8 resized as the model was trained."""
     data = model.config.data
-    size = resized_size(image.shape[1], image.shape[0], data.min_size, data.max_size)
-    return resize(image, *size, data.interpolation)
+    return resize(image, *resized_size((image.shape[1], image.shape[0]), data), data.interpolation)
 
 
 def detect_resized(
@@ -77,11 +77,11 @@ def detect_resized(
     found = detector.model.detect(batch, sizes, settings, precision)
     return [
         {
-            "boxes": _to_original(found_boxes.cpu().numpy(), size, original),
+            "boxes": _to_original(found_boxes.cpu().numpy(), original, detector.model.config.data),
             "scores": scores.cpu().numpy(),
             "labels": labels.cpu().numpy(),
         }
-        for (found_boxes, scores, labels), size, original in zip(found, sizes, sizes_original, strict=True)
+        for (found_boxes, scores, labels), original in zip(found, sizes_original, strict=True)
     ]
 
 
@@ -94,6 +94,5 @@ def pad_images(images: Sequence[np.ndarray]) -> torch.Tensor:
     return torch.from_numpy(batch).permute(0, 3, 1, 2)
 
 
-def _to_original(resized: np.ndarray, size: tuple[int, int], original: tuple[int, int]) -> np.ndarray:
-    scale = np.array([original[0] / size[0], original[1] / size[1]] * 2, dtype=np.float32)
-    return boxes.clip(resized * scale, *map(float, original)).astype(np.float32)
+def _to_original(resized: np.ndarray, original: tuple[int, int], data: Data) -> np.ndarray:
+    return boxes.clip(resized / box_scale(original, data), *map(float, original)).astype(np.float32)

@@ -41,8 +41,8 @@ def roi_losses(
         labels: (N, S) int64, -1 fills up; target_deltas: (N, S, 4), normalised.
     """
     count = (labels >= 0).sum(1).clamp(min=1)
-    entropy = F.cross_entropy(class_logits.transpose(1, 2), labels, ignore_index=-1, reduction="none")
+    entropy = F.cross_entropy(class_logits.flatten(0, 1), labels.flatten(), ignore_index=-1, reduction="none")
     own = (labels - 1).clamp(min=0)[..., None, None].expand(-1, -1, 1, 4)
     own_deltas = deltas.gather(2, own).squeeze(2)
     distance = F.smooth_l1_loss(own_deltas, target_deltas, reduction="none", beta=1 / sigma**2).sum(-1)
-    return entropy.sum(1) / count, torch.where(labels > 0, distance, 0.0).sum(1) / count
+    return entropy.view_as(labels).sum(1) / count, torch.where(labels > 0, distance, 0.0).sum(1) / count

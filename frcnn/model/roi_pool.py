@@ -14,21 +14,24 @@ from torch import Tensor
 from frcnn.model.device import at_least_float32
 
 
-def pool_rois(features: Tensor, rois: Tensor, *, op: str, size: int, sampling_ratio: int, stride: int) -> Tensor:
+def pool_rois(
+    features: Tensor, rois: Tensor, *, op: str, size: int, sampling_ratio: int, clip: bool, stride: int
+) -> Tensor:
     """Return the features (R, D, size, size) of one image's RoIs.
 
     Args:
         features: (D, H, W), the image's own grid without padding.
-        rois: (R, 4) in pixels of the resized image; clipped to the grid, so that no bin lies outside it.
+        rois: (R, 4) in pixels of the resized image.
         op: "align" or "pool".
         sampling_ratio: samples a bin and axis of RoIAlign.
+        clip: move the RoIs into the grid, so that no bin lies outside it and stays 0.
         stride: pixels a cell.
     """
     features = at_least_float32(features)
-    height, width = features.shape[-2:]
-    last = 1 if op == "pool" else 0  # RoIPool rounds to the index of the last cell, RoIAlign ends at its edge
-    limit = rois.new_tensor([width - last, height - last] * 2) * stride
-    rois = torch.minimum(rois.clamp(min=0), limit)
+    if clip:
+        height, width = features.shape[-2:]
+        last = 1 if op == "pool" else 0  # RoIPool rounds to the index of the last cell, RoIAlign ends at its edge
+        rois = torch.minimum(rois.clamp(min=0), rois.new_tensor([width - last, height - last] * 2) * stride)
     if op == "pool":
         return torchvision.ops.roi_pool(features[None], [rois], size, 1 / stride)
     if not torch.is_grad_enabled():

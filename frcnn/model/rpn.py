@@ -56,6 +56,30 @@ def rpn_losses(
     return loss_cls, loss_box
 
 
+def proposing_anchors(
+    anchors: Tensor,
+    grid: tuple[int, int],
+    own_grids: list[tuple[int, int]],
+    sizes: list[tuple[int, int]],
+    exclude_edge: bool,
+) -> Tensor:
+    """Return which anchors may yield proposals, (N, A) bool: those of each image's own grid, not of the padding.
+
+    Args:
+        anchors: (A, 4) of the padded map, whose (rows, columns) are `grid`; `own_grids` are those of the images.
+        sizes: (width, height) of each image in resized pixels, without padding.
+        exclude_edge: leave out anchors that cross the border of the image.
+    """
+    inside = torch.zeros(len(sizes), *grid, len(anchors) // (grid[0] * grid[1]), dtype=torch.bool)
+    for image, (rows, columns) in enumerate(own_grids):
+        inside[image, :rows, :columns] = True
+    inside = inside.flatten(1)
+    if exclude_edge:
+        limits = torch.tensor(sizes)[:, None]
+        inside &= ((anchors[:, :2] >= 0) & (anchors[:, 2:] <= limits)).all(-1)
+    return inside
+
+
 @torch.no_grad()
 def generate_proposals(
     logits: Tensor,
@@ -78,7 +102,7 @@ def generate_proposals(
     Args:
         logits: (N, A); deltas: (N, A, 4); anchors: (A, 4) of the padded map.
         sizes: (width, height) of each image in resized pixels, without padding.
-        inside: (N, A) bool, anchors of each image's own grid; the others yield nothing.
+        inside: (N, A) bool, see `proposing_anchors`; the others yield nothing.
     """
     scores = logits.masked_fill(~inside, -torch.inf)
     result = []

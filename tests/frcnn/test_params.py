@@ -10,7 +10,7 @@ from frcnn.params import load_params
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.parametrize("name", ["params.yaml", "params.demo.yaml"])
+@pytest.mark.parametrize("name", ["params.yaml", "params.demo.yaml", "params.reference.yaml"])
 def test_the_files_of_the_project_are_complete(name: str) -> None:
     params = load_params(ROOT / name)
     assert params.phase(1) is params.train_phase1

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from frcnn.anchors.grid import anchor_grid, anchor_shapes, feature_grid, valid_anchors
+from frcnn.params import Params
 
 PAPER = ((128.0, 256.0, 512.0), (0.5, 1.0, 2.0), 0.5)
 SIZES = ["600x800", "800x600", "600x1000", "600x901", "1067x600", "600x600"]
@@ -50,16 +51,31 @@ def test_border_may_be_crossed_by_so_much() -> None:
 
 @pytest.mark.golden
 @pytest.mark.parametrize("size", SIZES)
-def test_golden_anchors_and_validity(golden: Path, size: str) -> None:
+def test_golden_anchors_and_validity(golden: Path, reference: Params, size: str) -> None:
+    layout = (tuple(reference.anchors.anchor_sizes), tuple(reference.anchors.anchor_ratios))
     file = np.load(golden / "anchors_and_rpn_targets.npz")
     height, width = map(int, size.split("x"))
     rows, columns = feature_grid(width, height, "vgg16")
-    grid = anchor_grid(rows, columns, *PAPER).reshape(rows, columns, 9, 4)
+    grid = anchor_grid(rows, columns, *layout, reference.anchors.anchor_offset).reshape(rows, columns, 9, 4)
     expected = file[f"{size}/anchors_cyxhw"]
     y, x, h, w = np.moveaxis(expected, -1, 0)
     half = np.float32(0.5)
     corners = np.stack([x - half * w, y - half * h, x + half * w, y + half * h], -1)
     np.testing.assert_array_equal(grid[::7, ::7], corners)
+    np.testing.assert_allclose(
+        np.stack(
+            [
+                grid[..., [1, 3]].mean(-1),
+                grid[..., [0, 2]].mean(-1),
+                np.diff(grid[..., [1, 3]])[..., 0],
+                np.diff(grid[..., [0, 2]])[..., 0],
+            ],
+            -1,
+        ).sum(dtype=np.float64),
+        file[f"{size}/anchors_cyxhw_sum"],
+        rtol=1e-6,
+    )
     valid = np.zeros(rows * columns * 9, bool)
-    valid[valid_anchors(width, height, rows, columns, *PAPER, 0)] = True
+    offset, straddle = reference.anchors.anchor_offset, reference.anchors.rpn_straddle_thresh
+    valid[valid_anchors(width, height, rows, columns, *layout, offset, straddle)] = True
     np.testing.assert_array_equal(np.packbits(valid), file[f"{size}/valid"])

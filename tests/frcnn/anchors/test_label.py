@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from frcnn.anchors.label import Labels, label_image, resize_boxes
-from frcnn.params import Anchors
+from frcnn.anchors.label import Labels, label_image
+from frcnn.params import Anchors, Params
 
 PAPER = Anchors([128.0, 256.0, 512.0], [0.5, 1.0, 2.0], 0.5, 0.7, 0.3, 0.0, 0.0)
 SIZES = ["600x800", "800x600", "600x1000", "600x901", "1067x600", "600x600"]
@@ -63,24 +63,12 @@ def test_tolerance_admits_true_ties() -> None:
     assert len(label([(300, 400, 320, 420)], params=tolerant).positive_index) == 149
 
 
-def test_mirroring_twice_is_the_identity() -> None:
-    boxes = np.array([[10, 20, 60, 90], [300, 5, 500, 375]], np.float32)
-    for index_convention in (False, True):
-        once = resize_boxes(boxes, (500, 375), (500, 375), True, index_convention)
-        np.testing.assert_array_equal(resize_boxes(once, (500, 375), (500, 375), True, index_convention), boxes)
-
-
-def test_each_axis_has_its_own_scale() -> None:
-    box = np.array([[0, 0, 500, 333]], np.float32)
-    np.testing.assert_allclose(resize_boxes(box, (500, 333), (901, 600), False, False), [[0, 0, 901, 600]], rtol=1e-6)
-
-
 @pytest.mark.golden
 @pytest.mark.parametrize("case", CASES)
-def test_golden_labels(golden: Path, case: str) -> None:
+def test_golden_labels(golden: Path, reference: Params, case: str) -> None:
     file = np.load(golden / "anchors_and_rpn_targets.npz")
     height, width = map(int, ["600", "800"] if case == "ties" else case.split("/")[0].split("x"))
-    labels = label(file[f"{case}/gt_y1x1y2x2"], width, height)
+    labels = label(file[f"{case}/gt_y1x1y2x2"], width, height, reference.anchors)
     row, column, k = file[f"{case}/positive_yxk"].astype(np.int64).T
     np.testing.assert_array_equal(labels.positive_index, (row * (width // 16) + column) * 9 + k)
     np.testing.assert_allclose(

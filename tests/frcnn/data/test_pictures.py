@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from frcnn.data.pictures import picture_size, read_picture, resize, resized_size, stored_size
+from frcnn.data.pictures import picture_size, read_picture, resize, stored_size
 from frcnn.errors import UserError
 
 SIZE = (40, 24)
@@ -90,20 +90,6 @@ def test_floating_point_pixels_are_refused(tmp_path: Path) -> None:
     Image.new("F", SIZE, 0.5).save(tmp_path / "a.tif")
     with pytest.raises(UserError, match="8 bits"):
         read_picture(tmp_path / "a.tif")
-
-
-@pytest.mark.parametrize(
-    ("size", "limits", "expected"),
-    [
-        ((500, 375), (600, 1000), (800, 600)),
-        ((375, 500), (600, 1000), (600, 800)),
-        ((1000, 200), (600, 1000), (1000, 200)),  # the long side binds
-        ((160, 213), (160, 224), (160, 213)),
-        ((1, 5000), (600, 1000), (16, 1000)),  # a cell of the feature map at least
-    ],
-)
-def test_resized_size(size: tuple[int, int], limits: tuple[int, int], expected: tuple[int, int]) -> None:
-    assert resized_size(*size, *limits) == expected
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])

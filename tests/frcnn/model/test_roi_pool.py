@@ -37,7 +37,7 @@ def test_no_rois() -> None:
 
 def test_training_and_detection_see_the_same() -> None:
     features, rois = torch.randn(6, 20, 31), random_rois(40, 31 * 16, 20 * 16)
-    options = {"op": "align", "size": 7, "sampling_ratio": 2, "stride": 16}
+    options = {"op": "align", "size": 7, "sampling_ratio": 2, "clip": True, "stride": 16}
     with torch.no_grad():
         detection = pool_rois(features, rois, **options)
     torch.testing.assert_close(pool_rois(features, rois, **options), detection, atol=1e-4, rtol=1e-4)
@@ -47,11 +47,19 @@ def test_training_and_detection_see_the_same() -> None:
 def test_an_roi_beyond_the_grid_has_no_empty_bin(op: str) -> None:
     # 37 rows of 16 px end at 592; the image, and so the RoI, reaches to 600. Unclipped RoIPool leaves rows at 0.
     features = torch.ones(3, 37, 50)
-    pooled = pool_rois(features, torch.tensor([[100.0, 560, 300, 600]]), op=op, size=7, sampling_ratio=2, stride=16)
+    options = {"op": op, "size": 7, "sampling_ratio": 2, "stride": 16}
+    pooled = pool_rois(features, torch.tensor([[100.0, 560, 300, 600]]), clip=True, **options)
     torch.testing.assert_close(pooled, torch.ones_like(pooled))
+    unclipped = pool_rois(features, torch.tensor([[100.0, 560, 300, 600]]), clip=False, **options)
+    if op == "pool":
+        assert unclipped.amax((0, 1, 3)).tolist() == [1, 1, 1, 1, 0, 0, 0]  # as published
+    else:
+        torch.testing.assert_close(unclipped, pooled)  # samples up to a cell beyond the border repeat it
 
 
 def test_roi_pool_takes_the_largest() -> None:
     features = torch.arange(16.0).view(1, 4, 4)
-    pooled = pool_rois(features, torch.tensor([[0.0, 0, 47, 47]]), op="pool", size=2, sampling_ratio=0, stride=16)
+    pooled = pool_rois(
+        features, torch.tensor([[0.0, 0, 47, 47]]), op="pool", size=2, sampling_ratio=0, clip=True, stride=16
+    )
     assert pooled.flatten().tolist() == [5, 7, 13, 15]

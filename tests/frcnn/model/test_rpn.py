@@ -8,11 +8,10 @@ import torch
 
 from frcnn.anchors.grid import anchor_grid, feature_grid, valid_anchors
 from frcnn.anchors.label import label_image
-from frcnn.model.rpn import RPNHead, generate_proposals, rpn_losses
-from frcnn.params import Anchors
+from frcnn.model.rpn import RPNHead, generate_proposals, proposing_anchors, rpn_losses
+from frcnn.params import Params
 
 PAPER = ((128.0, 256.0, 512.0), (0.5, 1.0, 2.0), 0.5)
-TOPK = {"train": (12000, 2000), "test": (6000, 300)}
 
 
 def test_head_layout() -> None:
@@ -95,6 +94,17 @@ def test_anchors_of_the_padding_yield_nothing() -> None:
     assert proposals[0][:, 2].max() <= 48
 
 
+def test_anchors_across_the_border_may_be_left_out() -> None:
+    """Of the padded map of 4 x 6 cells, an image of 48 x 48 px has 3 x 3 and another the whole."""
+    anchors = torch.from_numpy(anchor_grid(4, 6, (32.0,), (1.0,), 0.5).copy())
+    options = (anchors, (4, 6), [(3, 3), (4, 6)], [(48, 48), (96, 64)])
+    inside, solid = (proposing_anchors(*options, exclude_edge=exclude).view(2, 4, 6) for exclude in (False, True))
+    assert inside.sum((1, 2)).tolist() == [9, 24]
+    assert torch.nonzero(solid[0]).tolist() == [[1, 1]]  # 32 px in the middle cell reach from 8 to 40
+    assert solid[1].sum() == 2 * 4
+    assert not solid[1, 0].any()
+
+
 def test_proposals_carry_no_gradient() -> None:
     anchors = torch.from_numpy(anchor_grid(4, 6, (32.0,), (1.0,), 0.5).copy())
     found = propose(
@@ -107,26 +117,36 @@ def test_proposals_carry_no_gradient() -> None:
 @pytest.mark.golden
 @pytest.mark.parametrize("size", ["600x800", "600x901"])
 @pytest.mark.parametrize("mode", ["train", "test"])
-def test_golden_proposals(golden: Path, size: str, mode: str) -> None:
+@pytest.mark.parametrize("edge", ["edge", "noedge"])
+def test_golden_proposals(golden: Path, reference: Params, size: str, mode: str, edge: str) -> None:
     file = np.load(golden / "proposals.npz")
     height, width = map(int, size.split("x"))
     logits = torch.from_numpy(file[f"{size}/logits_nchw"]).permute(0, 2, 3, 1).flatten(1)
     deltas = torch.from_numpy(file[f"{size}/deltas_nchw"]).permute(0, 2, 3, 1).reshape(1, -1, 4)[..., [1, 0, 3, 2]]
-    anchors = torch.from_numpy(anchor_grid(*feature_grid(width, height, "vgg16"), *PAPER).copy())
-    pre, post = TOPK[mode]
-    options = {"pre_nms_topk": pre, "post_nms_topk": post, "min_size": 16, "delta_clamp": False}
-    found = propose(logits, deltas, anchors, (width, height), **options).numpy()
-    expected = file[f"{size}/{mode}/edge/proposals_y1x1y2x2"][:, [1, 0, 3, 2]]
-    np.testing.assert_allclose(found, expected, atol=1e-3)
+    grid = feature_grid(width, height, reference.model.backbone)
+    anchors = torch.from_numpy(anchor_grid(*grid, *PAPER).copy())
+    settings = reference.train if mode == "train" else reference.detect
+    [found] = generate_proposals(
+        logits,
+        deltas,
+        anchors,
+        [(width, height)],
+        proposing_anchors(anchors, grid, [grid], [(width, height)], exclude_edge=edge == "noedge"),
+        pre_nms_topk=settings.pre_nms_topk,
+        post_nms_topk=settings.post_nms_topk,
+        nms_threshold=reference.model.rpn_nms_threshold,
+        min_size=reference.model.proposal_min_size,
+        delta_clamp=reference.model.delta_clamp,
+    )
+    expected = file[f"{size}/{mode}/{edge}/proposals_y1x1y2x2"][:, [1, 0, 3, 2]]
+    np.testing.assert_allclose(found.numpy(), expected, atol=1e-3)
 
 
 @pytest.mark.golden
-def test_golden_losses(golden: Path) -> None:
+def test_golden_losses(golden: Path, reference: Params) -> None:
     file = np.load(golden / "labels_losses_detections.npz")
     gt = file["rpn_loss/gt"][:, [1, 0, 3, 2]]
-    labels = label_image(
-        gt, 800, 600, "vgg16", Anchors([128.0, 256.0, 512.0], [0.5, 1.0, 2.0], 0.5, 0.7, 0.3, 0.0, 0.0)
-    )
+    labels = label_image(gt, 800, 600, reference.model.backbone, reference.anchors)
     row, column, k = file["rpn_loss/sampled_yxk"].astype(np.int64).T
     index = (row * 50 + column) * 9 + k
     place = {int(anchor): i for i, anchor in enumerate(labels.positive_index)}
@@ -137,7 +157,9 @@ def test_golden_losses(golden: Path) -> None:
             targets[0, i] = labels.positive_delta[place[anchor]]
     logits = torch.logit(torch.from_numpy(file["rpn_loss/scores_sigmoid"]).double()).flatten(1)
     deltas = torch.from_numpy(file["rpn_loss/deltas"]).reshape(1, -1, 4)[..., [1, 0, 3, 2]]
-    cls, box = rpn_losses(logits, deltas, torch.from_numpy(index)[None], kind, torch.from_numpy(targets), sigma=3)
+    cls, box = rpn_losses(
+        logits, deltas, torch.from_numpy(index)[None], kind, torch.from_numpy(targets), reference.train.rpn_sigma
+    )
     assert cls.item() == pytest.approx(file["rpn_loss/class_loss"].item(), rel=1e-5)
     assert box.item() == pytest.approx(file["rpn_loss/regression_loss"].item(), rel=1e-5)
     assert set(index) <= set(valid_anchors(800, 600, 37, 50, *PAPER, 0))

@@ -8,6 +8,7 @@ import torch
 
 from frcnn.model.roi_heads import roi_losses
 from frcnn.model.sampling import label_rois, sample_anchors, sample_rois
+from frcnn.params import Params
 
 OPTIONS = {"batch": 8, "positive_fraction": 0.25, "positive_iou": 0.5, "bg_lo": 0.0}
 
@@ -74,12 +75,15 @@ def test_published_box_loss() -> None:
 
 
 @pytest.mark.golden
-def test_golden_labels_and_losses(golden: Path) -> None:
+def test_golden_labels_and_losses(golden: Path, reference: Params) -> None:
     file = np.load(golden / "labels_losses_detections.npz")
     gt = torch.from_numpy(file["label/gt"][:, [1, 0, 3, 2]].copy())
     rois = torch.cat([torch.from_numpy(file["label/proposals"][:, [1, 0, 3, 2]].copy()), gt])
+    train = reference.train
     np.testing.assert_array_equal(rois.numpy(), file["label/out_proposals"][:, [1, 0, 3, 2]])
-    labels, deltas = label_rois(rois, gt, torch.from_numpy(file["label/gt_class"]), 0.5, 0.0)
+    labels, deltas = label_rois(
+        rois, gt, torch.from_numpy(file["label/gt_class"]), train.roi_positive_iou, train.roi_bg_lo
+    )
     np.testing.assert_array_equal(labels.numpy(), file["label/out_class"])
     targets = file["label/out_targets_of_objects"][:, [1, 0, 3, 2]]
     np.testing.assert_allclose(deltas[labels > 0].numpy(), targets, atol=1e-5)
@@ -87,6 +91,6 @@ def test_golden_labels_and_losses(golden: Path) -> None:
     # The reference takes the logarithm of probability + 1e-7; ours comes from logits.
     logits = (torch.from_numpy(file["det_loss/logits"])[None].softmax(-1) + 1e-7).log()
     predicted = torch.from_numpy(file["det_loss/deltas"]).view(1, -1, 20, 4)[..., [1, 0, 3, 2]]
-    cls, box = roi_losses(logits, predicted, labels[None], deltas[None], sigma=1)
+    cls, box = roi_losses(logits, predicted, labels[None], deltas[None], train.roi_sigma)
     assert cls.item() == pytest.approx(file["det_loss/class_loss"].item(), rel=1e-5)
     assert box.item() == pytest.approx(file["det_loss/regression_loss"].item(), rel=1e-5)

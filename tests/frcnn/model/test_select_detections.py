@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from frcnn.model.detections import select_detections
-from frcnn.params import Detect
+from frcnn.params import Detect, Params
 
 ROIS = torch.tensor([[10.0, 10, 50, 50], [11, 10, 50, 50], [80, 80, 90, 90]])
 
@@ -38,13 +38,13 @@ def test_no_rois() -> None:
 
 
 @pytest.mark.golden
-def test_golden_detections(golden: Path) -> None:
+def test_golden_detections(golden: Path, reference: Params) -> None:
     file = np.load(golden / "labels_losses_detections.npz")
     rois = torch.from_numpy(file["predict/proposals"][:, [1, 0, 3, 2]].copy()).double()
     deltas = torch.from_numpy(file["predict/deltas"]).double().view(-1, 20, 4)[..., [1, 0, 3, 2]]
     logits = torch.from_numpy(file["predict/logits"]).double()
     # The reference clips to the index of the last pixel: 799 and 599.
-    found = select_detections(rois, logits, deltas, (799, 599), Detect(max_detections=None), False)
+    found = select_detections(rois, logits, deltas, (799, 599), reference.detect, reference.model.delta_clamp)
     rows = np.column_stack([found[2], found[0][:, [1, 0, 3, 2]], found[1]])
     expected = file["predict/class_y1x1y2x2_score"]
     assert len(rows) == len(expected)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from frcnn.anchors.grid import feature_grid
-from frcnn.data.pictures import resized_size
+from frcnn.data.resizing import resized_size
 from frcnn.model.config import DetectorConfig, preprocessing_of
 from frcnn.model.faster_rcnn import Batch, FasterRCNN
 from frcnn.model.inference import Detector, detect_images, load_detector, pad_images
@@ -41,7 +41,7 @@ def test_backbone(backbone: str, tmp_path: Path) -> None:
     )
     model = FasterRCNN(config).to(memory_format=torch.channels_last)
     pictures = [np.random.default_rng(i).integers(0, 255, (h, w, 3), np.uint8) for i, (w, h) in enumerate(SIZES)]
-    assert [resized_size(w, h, 600, 1000) for w, h in SIZES] == SIZES
+    assert [resized_size(size, params.data) for size in SIZES] == SIZES
     optimizer = build_optimizer(model, params.train)
     set_learning_rate(optimizer, 1e-4)
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from frcnn.data.digest import split_sha256
+from frcnn.errors import UserError
 from frcnn.model.faster_rcnn import FasterRCNN
 from frcnn.params import Params
 from frcnn.training.checkpoint import exclusive, fingerprint, load_checkpoint
@@ -89,6 +90,31 @@ def test_the_seed_decides(make: Make) -> None:
         results.append(bits(model))
     assert results[0] == results[1]
     assert results[0] != results[2]
+
+
+def test_deterministic_training_passes_torchs_own_check(make: Make) -> None:
+    """Torch raises at an operator that may differ from run to run; on the CPU ours are none and change nothing."""
+    model, job = make(checkpoint=make()[1].checkpoint.with_name("plain.pt"))
+    train(model, job)
+    try:
+        checked, job = make({"deterministic": True})
+        assert torch.are_deterministic_algorithms_enabled()
+        train(checked, job)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert bits(checked) == bits(model)
+
+
+def test_roi_pool_cannot_be_deterministic_on_cuda(
+    params: Params, dataset: Path, anchors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stages.training_job.choose_device", lambda name: torch.device("cuda"))
+    monkeypatch.setattr("stages.training_job.make_deterministic", lambda: None)
+    changed = replace(
+        params, model=replace(params.model, roi_op="pool"), train=replace(params.train, deterministic=True)
+    )
+    with pytest.raises(UserError, match="use model.roi_op: align"):
+        prepare(changed, 1, dataset, anchors, tmp_path, "cuda")
 
 
 def test_losses_fall(make: Make) -> None:
