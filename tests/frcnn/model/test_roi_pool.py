@@ -1,5 +1,6 @@
 """RoIAlign as matrix products equals torchvision's; RoIPool stays inside the grid."""
 
+import numpy as np
 import pytest
 import torch
 from torchvision.ops import roi_align as torchvision_roi_align
@@ -55,6 +56,33 @@ def test_an_roi_beyond_the_grid_has_no_empty_bin(op: str) -> None:
         assert unclipped.amax((0, 1, 3)).tolist() == [1, 1, 1, 1, 0, 0, 0]  # as published
     else:
         torch.testing.assert_close(unclipped, pooled)  # samples up to a cell beyond the border repeat it
+
+
+def slow_roi_pool(features: torch.Tensor, roi: list[float], size: int) -> torch.Tensor:
+    """Return RoIPool of one RoI as it is written down: corners rounded half away from zero, bins that overlap."""
+    depth, height, width = features.shape
+    start_x, start_y, end_x, end_y = (int(np.floor(value / 16 + 0.5)) for value in roi)
+    roi_width, roi_height = max(end_x - start_x + 1, 1), max(end_y - start_y + 1, 1)
+    out = torch.zeros(depth, size, size, dtype=features.dtype)
+    for row in range(size):
+        top = min(max(start_y + row * roi_height // size, 0), height)
+        bottom = min(max(start_y + -(-(row + 1) * roi_height // size), 0), height)
+        for column in range(size):
+            left = min(max(start_x + column * roi_width // size, 0), width)
+            right = min(max(start_x + -(-(column + 1) * roi_width // size), 0), width)
+            if bottom > top and right > left:
+                out[:, row, column] = features[:, top:bottom, left:right].amax((1, 2))
+    return out
+
+
+def test_roi_pool_rounds_as_published() -> None:
+    torch.manual_seed(0)
+    features = torch.randn(2, 37, 50)
+    rois = random_rois(40, 800, 600)
+    rois[3] = torch.tensor([8.0, 24, 40, 56])  # halves of a cell: 1, 2, 3, 4
+    pooled = pool_rois(features, rois, op="pool", size=7, sampling_ratio=2, clip=False, stride=16)
+    for found, roi in zip(pooled, rois.tolist(), strict=True):
+        torch.testing.assert_close(found, slow_roi_pool(features, roi, 7))
 
 
 def test_roi_pool_takes_the_largest() -> None:

@@ -80,6 +80,16 @@ def test_proposals_lie_in_the_image_and_are_large_enough() -> None:
     assert ((found[:, 2:] - found[:, :2]) >= 20).all()
 
 
+def test_only_the_best_anchors_are_decoded_and_the_best_proposals_kept() -> None:
+    anchors = torch.from_numpy(anchor_grid(4, 6, (8.0,), (1.0,), 0.5).copy())  # 24 anchors that do not overlap
+    logits = torch.randn(1, 24)
+    logits[0, 3] = 8
+    deltas = torch.zeros(1, 24, 4)
+    assert len(propose(logits, deltas, anchors, (96, 64), pre_nms_topk=10)) == 10
+    best = propose(logits, deltas, anchors, (96, 64), pre_nms_topk=10, post_nms_topk=1)
+    assert best.tolist() == [anchors[3].tolist()]
+
+
 def test_anchors_of_the_padding_yield_nothing() -> None:
     anchors = torch.from_numpy(anchor_grid(4, 6, (32.0,), (1.0,), 0.5).copy())
     inside = torch.zeros(2, 4, 6, dtype=torch.bool)
