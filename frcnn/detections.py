@@ -1,8 +1,9 @@
 """detections.h5: the boxes that a detector found on one split of a dataset.
 
-The file, version 1 (N images, D detections, C classes):
+The file, version 2 (N images, D detections, C classes):
 
-    attributes       format = "frcnn detections", version = 1, split, weights_sha256
+    attributes       format = "frcnn detections", version = 2, split, made_from (JSON: what they come from, see
+                     `Detections`)
     image_ids        (N,) UTF-8 text of fixed length, in the order of the split
     class_names      (C,) UTF-8 text of fixed length, without background
     offsets          (N + 1,) int64; image i owns rows offsets[i] to offsets[i + 1] of the next three
@@ -10,10 +11,12 @@ The file, version 1 (N images, D detections, C classes):
     scores           (D,) float32
     labels           (D,) int64, 1..C
 
-The same detections give the same bytes. Any detector may write such a file and have it judged.
+The same detections give the same bytes. A file whose name ends with .json holds COCO results instead
+(frcnn.coco_results), which most other detectors can write.
 """
 
 import io
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,16 +25,21 @@ from typing import Any
 import h5py
 import numpy as np
 
-from frcnn.data.voc import Annotation, read_annotations, read_classes
+from frcnn.coco_results import is_results, read_results, write_results
+from frcnn.data.voc import Annotation, read_annotations, read_classes, read_split
 from frcnn.errors import UserError
 from frcnn.files import atomic_path
 
-FORMAT, VERSION = "frcnn detections", 1
+FORMAT, VERSION = "frcnn detections", 2
 
 
 @dataclass(frozen=True)
 class Detections:
-    """Detections on one split; see the top of the module for shapes, dtypes and units."""
+    """Detections on one split; see the top of the module for shapes, dtypes and units.
+
+    `made_from`, from `frcnn detect`: `weights` and `dataset` (SHA-256 of the weights file and over the split) and
+    `detect` (the parameters of that name). Empty where nothing is known, as of COCO results.
+    """
 
     image_ids: list[str]
     class_names: list[str]
@@ -39,8 +47,8 @@ class Detections:
     boxes: np.ndarray
     scores: np.ndarray
     labels: np.ndarray
-    weights_sha256: str
     split: str
+    made_from: dict[str, Any]
 
     def rows(self, image: int) -> slice:
         """Return the rows of `boxes`, `scores` and `labels` that belong to the image of this index."""
@@ -51,8 +59,8 @@ def pack_images(
     image_ids: Sequence[str],
     class_names: Sequence[str],
     found: Sequence[Mapping[str, Any]],
-    weights_sha256: str,
     split: str,
+    made_from: dict[str, Any],
 ) -> Detections:
     """Join the detections of single images.
 
@@ -60,8 +68,8 @@ def pack_images(
         image_ids: N names.
         class_names: C names, without background.
         found: for each image a mapping with boxes (n, 4), scores (n,) and labels (n,).
-        weights_sha256: digest of the weights that found them.
         split: name of the split.
+        made_from: what found them in what; see `Detections`.
     """
     counts = [len(image["scores"]) for image in found]
 
@@ -75,24 +83,28 @@ def pack_images(
         boxes=join("boxes", np.empty((0, 4), np.float32)),
         scores=join("scores", np.empty(0, np.float32)),
         labels=join("labels", np.empty(0, np.int64)),
-        weights_sha256=weights_sha256,
         split=split,
+        made_from=made_from,
     )
 
 
 def write_detections(path: Path, detections: Detections) -> None:
-    """Write a detections file, atomically.
+    """Write detections, atomically; as COCO results if the name ends with .json.
 
     Raises:
         UserError: the folder cannot be written or the disk is full.
     """
+    if is_results(path):
+        image_ids = np.repeat(np.array(detections.image_ids, object), np.diff(detections.offsets)).tolist()
+        write_results(path, image_ids, detections.boxes, detections.scores, detections.labels)
+        return
     # HDF5 in memory first: HDF5 reports a full disk only when it closes the file, and not as an OSError.
     buffer = io.BytesIO()
     with h5py.File(buffer, "w", libver=("v110", "v110")) as file:
         file.attrs["format"] = FORMAT
         file.attrs["version"] = VERSION
         file.attrs["split"] = detections.split
-        file.attrs["weights_sha256"] = detections.weights_sha256
+        file.attrs["made_from"] = json.dumps(detections.made_from, sort_keys=True, ensure_ascii=False)
         for name, values in _arrays(detections).items():
             file.create_dataset(name, data=values, track_times=False)
     with atomic_path(path) as temporary:
@@ -100,7 +112,7 @@ def write_detections(path: Path, detections: Detections) -> None:
 
 
 def read_detections(path: Path) -> Detections:
-    """Read a detections file.
+    """Read a detections file (HDF5).
 
     Raises:
         UserError: no such file; not a detections file; another version; damaged.
@@ -117,8 +129,8 @@ def read_detections(path: Path) -> Detections:
                 boxes=file["boxes"][()].astype(np.float32),
                 scores=file["scores"][()].astype(np.float32),
                 labels=file["labels"][()].astype(np.int64),
-                weights_sha256=str(file.attrs["weights_sha256"]),
                 split=str(file.attrs["split"]),
+                made_from=dict(json.loads(file.attrs["made_from"])),
             )
     except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         raise UserError(f"{path}: damaged, or not HDF5 ({_first_line(error)}); write it anew: frcnn detect") from error
@@ -131,15 +143,19 @@ def read_detections(path: Path) -> Detections:
 def read_with_annotations(
     path: Path, dataset: Path, split: str, box_convention: str
 ) -> tuple[Detections, list[Annotation]]:
-    """Read detections and the ground truth of the split that they must be of.
+    """Read detections, HDF5 or COCO results (.json), and the ground truth of the split that they must be of.
 
     Raises:
         UserError: either cannot be read, or they do not belong together.
     """
-    detections = read_detections(path)
-    annotations = read_annotations(dataset, split, box_convention)
-    check_agreement(path, detections, split, read_classes(dataset), [each.image_id for each in annotations])
-    return detections, annotations
+    class_names, image_ids = read_classes(dataset), read_split(dataset, split)
+    if is_results(path):
+        found = read_results(path, image_ids, len(class_names))
+        detections = pack_images(image_ids, class_names, found, split, made_from={})
+    else:
+        detections = read_detections(path)
+        check_agreement(path, detections, split, class_names, image_ids)
+    return detections, read_annotations(dataset, split, box_convention)
 
 
 def check_agreement(

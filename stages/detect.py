@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from frcnn.errors import UserError
-from frcnn.params import Detect, load_params
+from frcnn.params import Detect, load_params, to_dict
 from stages.options import DATASET, DETECTIONS, FINAL_WEIGHTS, Dataset, Device, Overrides, ParamsFile, Weights
 
 if TYPE_CHECKING:
@@ -23,10 +23,11 @@ def run(
     overrides: Overrides = None,
     dataset: Dataset = DATASET,
     weights: Weights = FINAL_WEIGHTS,
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Detections to write.")] = DETECTIONS,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Detections; .json: COCO results.")] = DETECTIONS,
     device: Device = "auto",
 ) -> None:
     """Read the test split of the dataset and the weights, write detections in original pixels to detections.h5."""
+    from frcnn.data.digest import split_sha256
     from frcnn.data.voc import pictures_of, read_classes, read_split
     from frcnn.detections import pack_images, write_detections
     from frcnn.files import sha256_file
@@ -41,8 +42,13 @@ def run(
     detector = load_detector(weights, device)
     if detector.class_names != class_names:
         raise UserError(f"{weights}: trained on other classes than {dataset}/classes.txt lists; train again")
+    made_from = {
+        "weights": sha256_file(weights),
+        "dataset": split_sha256(dataset, split),
+        "detect": to_dict(params.detect),
+    }
     found = list(track(_detect_all(detector, pictures, params.detect), "detecting", len(ids)))
-    write_detections(out, pack_images(ids, class_names, found, sha256_file(weights), split))
+    write_detections(out, pack_images(ids, class_names, found, split, made_from))
     say(f"{out}: {len(ids)} images of {split}, {sum(len(image['scores']) for image in found)} detections")
 
 

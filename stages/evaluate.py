@@ -9,7 +9,7 @@ from frcnn.params import load_params
 from stages import options
 
 CURVES = Path("data/pr_curves.png")
-TITLES = {"AP_voc07": "AP\n11-point", "AP_area": "AP\narea", "AP_reference": "AP\nreference"}
+TITLES = {"AP_voc07": "AP\n11-point", "AP_area": "AP\narea", "AP_reference": "AP\nreference", "AP_coco": "AP\nCOCO"}
 
 
 def run(
@@ -39,11 +39,21 @@ def run(
     found, annotations = read_with_annotations(detections, dataset, split, params.data.box_convention)
     results = evaluate(annotations, found, threshold)
     summary = summarize(results, len(annotations))
+    coco = None
+    if params.evaluate.coco:
+        from frcnn.evaluation.coco import evaluate_coco
+
+        coco = evaluate_coco(annotations, found)
+        summary["COCO"] = coco.metrics
     write_text(metrics / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-    write_text(metrics / "ap_per_class.csv", ap_table(results))
+    write_text(metrics / "ap_per_class.csv", ap_table(results, coco.ap if coco else None))
     write_text(metrics / "pr_curves.csv", curve_table(results))
     draw_curves(curves, results, threshold)
     print_table(metrics)
+    if coco:
+        for kind in ("AP", "AR"):
+            values = [f"{name} {value:.3f}" for name, value in coco.metrics.items() if name.startswith(kind)]
+            say(f"COCO: {', '.join(values) or f'no object, no {kind}'}")
     counts = ", ".join(f"{summary[what]} {what}" for what in ("images", "objects", "detections"))
     mean = f"mAP {mean_ap(results, 'voc07'):.3f} (11-point)"
     say(f"{metrics / 'summary.json'}: {counts}, {mean}; curves in {curves}")
@@ -61,15 +71,16 @@ def print_table(metrics: Path) -> None:
 
     with (metrics / "ap_per_class.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    table = Table(show_footer=True, box=SIMPLE_HEAD)
+    measures = [key for key in ("recall", *TITLES) if key in rows[0]]
+    table = Table(show_footer=True, box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)  # 80 columns suffice
     table.add_column("class", footer="mean")
     for count in ("objects", "detections"):
         table.add_column(count, footer=str(sum(int(row[count]) for row in rows)), justify="right")
-    for key in ("recall", *TITLES):
+    for key in measures:
         values = [float(row[key]) for row in rows if row[key]]
         mean = f"{sum(values) / len(values):.3f}" if values else "-"
         table.add_column(TITLES.get(key, key), footer=mean, justify="right")
     for row in rows:
-        numbers = [f"{float(row[key]):.3f}" if row[key] else "-" for key in ("recall", *TITLES)]
+        numbers = [f"{float(row[key]):.3f}" if row[key] else "-" for key in measures]
         table.add_row(Text(row["class"]), row["objects"], row["detections"], *numbers)
     console.print(table)

@@ -21,7 +21,7 @@ Overrides = Annotated[
 Dataset = Annotated[Path, typer.Option("--dataset", metavar="FOLDER", help="Dataset in VOC layout.")]
 AnchorsFile = Annotated[Path, typer.Option("--anchors", metavar="FILE", help="Anchor targets.")]
 Weights = Annotated[Path, typer.Option("--weights", metavar="FILE", help="Weights of a trained detector.")]
-Detections = Annotated[Path, typer.Option("--detections", metavar="FILE", help="Detections.")]
+Detections = Annotated[Path, typer.Option("--detections", metavar="FILE", help="Detections; .json: COCO results.")]
 Device = Annotated[
     str, typer.Option("--device", metavar="DEVICE", help="cpu, cuda, cuda:1, or auto.", envvar="FRCNN_DEVICE")
 ]

@@ -76,12 +76,17 @@ def evaluate(annotations: Sequence[Annotation], detections: "Detections", iou_th
     Returns:
         One result a class, in the order of `detections.class_names`.
     """
+    scored = locate(annotations, detections)
+    return evaluate_arrays(join_objects(annotations), scored, detections.class_names, iou_threshold)
+
+
+def locate(annotations: Sequence[Annotation], detections: "Detections") -> Scored:
+    """Return detections as flat arrays whose image indices are those of `annotations`, which name every image."""
     index = {annotation.image_id: i for i, annotation in enumerate(annotations)}
     images = np.array([index[image_id] for image_id in detections.image_ids], np.int64)
-    scored = Scored(
+    return Scored(
         np.repeat(images, np.diff(detections.offsets)), detections.boxes, detections.scores, detections.labels
     )
-    return evaluate_arrays(join_objects(annotations), scored, detections.class_names, iou_threshold)
 
 
 def join_objects(annotations: Sequence[Annotation]) -> Objects:

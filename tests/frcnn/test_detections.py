@@ -12,10 +12,11 @@ from frcnn.errors import UserError
 NOTHING = {"boxes": np.empty((0, 4)), "scores": np.empty(0), "labels": np.empty(0)}
 ONE = {"boxes": [[1.5, 2, 30, 40]], "scores": [0.75], "labels": [2]}
 TWO = {"boxes": [[0, 0, 5, 5], [6, 6, 9, 9]], "scores": [0.5, 0.25], "labels": [1, 2]}
+MADE_FROM = {"weights": "ab" * 32, "detect": {"score_threshold": 0.05, "max_detections": None}}
 
 
 def packed(*found: dict) -> Detections:
-    return pack_images([f"image{i}" for i in range(len(found))], ["bird", "кошка"], found, "ab" * 32, "test")
+    return pack_images([f"image{i}" for i in range(len(found))], ["bird", "кошка"], found, "test", MADE_FROM)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +41,7 @@ def test_rows_of_an_image() -> None:
 
 
 def test_no_classes_and_no_images(tmp_path: Path) -> None:
-    write_detections(tmp_path / "d.h5", pack_images([], [], [], "", "val"))
+    write_detections(tmp_path / "d.h5", pack_images([], [], [], "val", {}))
     assert read_detections(tmp_path / "d.h5").class_names == []
 
 
@@ -79,6 +80,10 @@ def other_format(file: h5py.File) -> None:
     file.attrs["format"] = "frcnn anchors"
 
 
+def broken_origin(file: h5py.File) -> None:
+    file.attrs["made_from"] = "[1"
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -88,6 +93,7 @@ def other_format(file: h5py.File) -> None:
         (drop_boxes, "boxes"),
         (same_ids, "twice"),
         (later_version, "version 99"),
+        (broken_origin, "damaged"),
         (other_format, "not a detections file"),
     ],
 )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from frcnn.detections import pack_images, write_detections
+from frcnn.detections import pack_images, read_detections, write_detections
 from frcnn.errors import UserError
 from stages import evaluate
 
@@ -43,13 +43,13 @@ def write(path: Path, image_ids: str = "abc", split: str = "test", classes: list
     first = found[0]
     first["boxes"] = np.concatenate([first["boxes"], [(0, 0, 5, 5)]])
     first["scores"], first["labels"] = [*first["scores"], 0.9], [*first["labels"], 2]
-    write_detections(path, pack_images(list(image_ids), classes, found, "0" * 64, split))
+    write_detections(path, pack_images(list(image_ids), classes, found, split, {}))
     return path
 
 
-def run(dataset: Path, detections: Path, split: str | None = None) -> Path:
+def run(dataset: Path, detections: Path, split: str | None = None, *overrides: str) -> Path:
     out = detections.parent / "metrics"
-    evaluate.run(dataset, detections, out, detections.parent / "pr.png", split, PARAMS)
+    evaluate.run(dataset, detections, out, detections.parent / "pr.png", split, PARAMS, list(overrides))
     return out
 
 
@@ -85,6 +85,64 @@ def test_writes_metrics_and_prints_the_table(dataset: Path, tmp_path: Path, caps
     assert "3 images, 3 objects, 4 detections, mAP 0.750" in printed
 
 
+def test_coco_where_it_is_asked_for(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """Three objects, bolts of 41 x 41 and 30 x 21, a wrench of 41 x 36, all found, and a wrong wrench of 5 x 5.
+
+    The mistake is small, hence no mistake among the medium ones, and no small wrench can be found.
+    """
+    out = run(dataset, write(tmp_path / "d.h5"), None, "evaluate.coco=true")
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["mAP_voc07"] == 0.75
+    assert summary["COCO"] == {
+        "AP": 0.75, "AP50": 0.75, "AP75": 0.75, "AP_small": 1, "AP_medium": 1,
+        "AR_1": 1, "AR_10": 1, "AR_100": 1, "AR_small": 1, "AR_medium": 1,
+    }  # fmt: skip
+    assert [row["AP_coco"] for row in rows_of(out / "ap_per_class.csv")] == ["1.000000", "0.500000", ""]
+    printed = capsys.readouterr().out
+    assert "COCO: AP 0.750, AP50 0.750, AP75 0.750, AP_small 1.000, AP_medium 1.000\n" in printed
+    assert "COCO: AR_1 1.000, AR_10 1.000" in printed
+    assert "Accumulating" not in printed
+    assert "AP_coco" not in (run(dataset, tmp_path / "d.h5") / "ap_per_class.csv").read_text()
+    assert "COCO" not in capsys.readouterr().out
+
+
+def test_coco_without_objects(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    (dataset / "ImageSets/Main/test.txt").write_text("c\n")
+    out = run(dataset, write(tmp_path / "d.h5", "c"), None, "evaluate.coco=true")
+    assert json.loads((out / "summary.json").read_text())["COCO"] == {}
+    assert "COCO: no object, no AP\n" in capsys.readouterr().out
+
+
+def test_coco_results_get_the_same_metrics(dataset: Path, tmp_path: Path) -> None:
+    """The same boxes from either file, and HDF5 is converted without the detector."""
+    rng = np.random.default_rng(0)
+    found = []
+    for name in "abc":
+        boxes = [(x1 - 1, y1 - 1, x2, y2) for _, x1, y1, x2, y2 in OBJECTS[name] for _ in range(20)]
+        boxes = np.reshape(boxes, (-1, 4)) + rng.normal(0, 4, (len(boxes), 4))
+        labels = [CLASSES.index(label) + 1 for label, *_ in OBJECTS[name] for _ in range(20)]
+        found.append({"boxes": boxes, "scores": rng.random(len(boxes)), "labels": labels})
+    write_detections(tmp_path / "d.h5", pack_images("abc", CLASSES, found, "test", {}))
+    write_detections(tmp_path / "d.json", read_detections(tmp_path / "d.h5"))
+    metrics = []
+    for name in ("d.h5", "d.json"):
+        out = run(dataset, tmp_path / name, None, "evaluate.coco=true")
+        metrics.append([path.read_bytes() for path in [*sorted(out.iterdir()), tmp_path / "pr.png"]])
+    assert metrics[0] == metrics[1]
+    assert 0.1 < json.loads((out / "summary.json").read_text())["COCO"]["AP"] < 0.9
+
+
+def test_coco_results_of_another_detector(dataset: Path, tmp_path: Path) -> None:
+    entries = [{"image_id": "a", "category_id": 1, "bbox": [9, 9, 41, 41], "score": 0.9}]
+    (tmp_path / "others.JSON").write_text(json.dumps(entries))
+    summary = json.loads((run(dataset, tmp_path / "others.JSON") / "summary.json").read_text())
+    assert (summary["images"], summary["detections"], summary["recall"]) == (3, 1, 0.333333)
+    entries[0]["image_id"] = "d"
+    (tmp_path / "others.JSON").write_text(json.dumps(entries))
+    with pytest.raises(UserError, match=r"others\.JSON: entry 1: image_id 'd' is no image of the split"):
+        run(dataset, tmp_path / "others.JSON")
+
+
 def test_same_input_gives_same_bytes(dataset: Path, tmp_path: Path) -> None:
     def contents() -> list[bytes]:
         out = run(dataset, write(tmp_path / "d.h5"))
@@ -95,7 +153,7 @@ def test_same_input_gives_same_bytes(dataset: Path, tmp_path: Path) -> None:
 
 def test_nothing_detected(dataset: Path, tmp_path: Path) -> None:
     nothing = {"boxes": np.empty((0, 4)), "scores": [], "labels": []}
-    write_detections(tmp_path / "d.h5", pack_images("abc", CLASSES, [nothing] * 3, "", "test"))
+    write_detections(tmp_path / "d.h5", pack_images("abc", CLASSES, [nothing] * 3, "test", {}))
     summary = json.loads((run(dataset, tmp_path / "d.h5") / "summary.json").read_text())
     assert (summary["mAP_area"], summary["recall"]) == (0, 0)
 

@@ -27,8 +27,9 @@ def project(tmp_path: Path) -> Path:
         Image.new("RGB", (500, 400), (i, 90, 90)).save(root / "JPEGImages" / f"{name}.png")
         (root / "Annotations" / f"{name}.xml").write_text(XML)
     one = {"boxes": [[250, 250, 350, 350], [20, 20, 80, 80]], "scores": [0.9, 0.3], "labels": [2, 1]}
-    detections = pack_images(IDS[::-1], ["bolt", "wrench"], [one] * 12, "", "test")
-    write_detections(tmp_path / "d.h5", detections)
+    detections = pack_images(IDS[::-1], ["bolt", "wrench"], [one] * 12, "test", {})
+    for name in ("d.h5", "d.json"):
+        write_detections(tmp_path / name, detections)
     return tmp_path
 
 
@@ -52,6 +53,13 @@ def test_draws_the_number_asked_for_and_an_overview(project: Path, capsys: pytes
         assert has(image, class_color(2))
         assert not has(image, class_color(1))
     assert "3 of 12 pictures" in capsys.readouterr().out
+
+
+def test_coco_results_are_drawn_alike(project: Path) -> None:
+    expected = run(project, "render.images=2")
+    render.run(project / "dataset", project / "d.json", project / "others", None, PARAMS, ["render.images=2"])
+    for name, picture in expected.items():
+        np.testing.assert_array_equal(np.asarray(Image.open(project / "others" / name)), picture)
 
 
 def test_score_threshold(project: Path) -> None:

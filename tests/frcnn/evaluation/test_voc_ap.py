@@ -154,7 +154,7 @@ def test_annotations_and_detections_may_differ_in_order() -> None:
         return Annotation(name, Path(), 99, 99, np.array([box], np.float32), np.array([1]), np.array([False]))
 
     found = [{"boxes": [AWAY], "scores": [0.9], "labels": [1]}, {"boxes": [BOX], "scores": [0.8], "labels": [1]}]
-    detections = pack_images(["second", "first"], ["a"], found, "", "test")
+    detections = pack_images(["second", "first"], ["a"], found, "test", {})
     [result] = evaluate([annotation("first", BOX), annotation("second", AWAY)], detections, 0.5)
     assert result.ap == {"voc07": 1, "area": 1, "reference": 1}
 

@@ -1,0 +1,155 @@
+"""COCO results: detections as a JSON file, which most detectors and tools can write or read.
+
+The file is a list with an object for each detection, in any order:
+
+    image_id       the image's id in the split, as in ImageSets: "000007"; when read, also a whole number that exactly
+                   one id of the split means: 7
+    category_id    1..C, in the order of classes.txt
+    bbox           [x, y, width, height], pixels of the original picture, continuous
+    score          number
+
+Images that no entry names have no detections. Other keys are passed over. Numbers are written with all their digits, so
+that float32 boxes and scores come back as they were.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from frcnn.errors import UserError
+from frcnn.files import write_text
+
+KEYS = ("image_id", "category_id", "bbox", "score")
+LARGEST = float(np.finfo(np.float32).max) / 2  # so that x + width is a float32, too
+
+
+def is_results(path: Path) -> bool:
+    """Tell by its name whether a file of detections is one of COCO results."""
+    return path.suffix.lower() == ".json"
+
+
+def write_results(
+    path: Path, image_ids: Sequence[str], boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray
+) -> None:
+    """Write D detections as COCO results, a line for each, atomically.
+
+    Args:
+        path: file to write.
+        image_ids: the image of each detection.
+        boxes: (D, 4) float32 xyxy, pixels of the original pictures.
+        scores: (D,) float32.
+        labels: (D,) 1..C.
+
+    Raises:
+        UserError: the folder cannot be written or the disk is full.
+    """
+    corners = boxes.astype(np.float64).reshape(-1, 4)  # float64 holds the differences of float32 exactly
+    bboxes = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], 1)
+    rows = zip(image_ids, labels.tolist(), bboxes.tolist(), scores.astype(np.float64).tolist(), strict=True)
+    lines = [json.dumps(dict(zip(KEYS, row, strict=True)), ensure_ascii=False, allow_nan=False) for row in rows]
+    write_text(path, "[\n" + ",\n".join(lines) + "\n]\n")
+
+
+def read_results(path: Path, image_ids: Sequence[str], classes: int) -> list[dict[str, np.ndarray]]:
+    """Read COCO results of a split.
+
+    Args:
+        path: the file.
+        image_ids: N ids of the split.
+        classes: C.
+
+    Returns:
+        For each image in the order of `image_ids` boxes (n, 4) float32 xyxy, pixels of the original picture, scores
+        (n,) float32 and labels (n,) int64, in the order of the file.
+
+    Raises:
+        UserError: no such file, no list in JSON, or the first entry that is not as stated above.
+    """
+    images = _index_images(image_ids)
+    rows: list[list[list[float]]] = [[] for _ in image_ids]
+    for number, entry in enumerate(_load(path), 1):
+        try:
+            rows[_read_image(entry, images)].append(_read_row(entry, classes))
+        except ValueError as error:
+            raise UserError(f"{path}: entry {number}: {error}") from error
+    tables = [np.array(each, np.float64).reshape(-1, 6) for each in rows]
+    return [
+        {
+            "boxes": table[:, :4].astype(np.float32),
+            "scores": table[:, 4].astype(np.float32),
+            "labels": table[:, 5].astype(np.int64),
+        }
+        for table in tables
+    ]
+
+
+def _load(path: Path) -> list[Any]:
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; write it with: frcnn detect --out {path.name}") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not JSON ({str(error).splitlines()[0]}); write COCO results there") from error
+    if not isinstance(entries, list):
+        raise UserError(f"{path}: not a list; COCO results are a list of objects with {', '.join(KEYS)}")
+    return entries
+
+
+def _index_images(image_ids: Sequence[str]) -> dict[str | int, list[int]]:
+    """Return the indices of the images that an id means: the text itself, or the number that it is."""
+    images: dict[str | int, list[int]] = {image_id: [i] for i, image_id in enumerate(image_ids)}
+    for i, image_id in enumerate(image_ids):
+        if image_id.isascii() and image_id.isdecimal():
+            images.setdefault(int(image_id), []).append(i)
+    return images
+
+
+def _read_image(entry: Any, images: dict[str | int, list[int]]) -> int:
+    """Return the index of an entry's image.
+
+    Raises:
+        ValueError: what is wrong, and how to mend it.
+    """
+    if not isinstance(entry, dict):
+        raise ValueError(f"{_short(entry)} is no object; write one with {', '.join(KEYS)}")
+    for key in KEYS:
+        if key not in entry:
+            raise ValueError(f"no {key}; every entry needs {', '.join(KEYS)}")
+    image_id = entry["image_id"]
+    found = images.get(image_id, []) if type(image_id) in (str, int) else []  # neither true nor 7.0
+    if not found:
+        raise ValueError(f"image_id {_short(image_id)} is no image of the split; write ids as in ImageSets")
+    if len(found) > 1:
+        raise ValueError(f"image_id {image_id} means {len(found)} images of the split; write the id as text")
+    return found[0]
+
+
+def _read_row(entry: dict[str, Any], classes: int) -> list[float]:
+    """Return x1, y1, x2, y2, score and label of an entry.
+
+    Raises:
+        ValueError: what is wrong, and how to mend it.
+    """
+    label, bbox, score = entry["category_id"], entry["bbox"], entry["score"]
+    if type(label) is not int or not 1 <= label <= classes:
+        raise ValueError(f"category_id is {_short(label)}; write 1 to {classes}, in the order of classes.txt")
+    if not isinstance(bbox, list) or len(bbox) != 4 or not all(_is_number(value) for value in bbox):
+        raise ValueError(f"bbox is {_short(bbox)}; write [x, y, width, height] in finite numbers")
+    x, y, width, height = bbox
+    if width < 0 or height < 0:
+        raise ValueError(f"bbox is {_short(bbox)}, of negative size; write [x, y, width, height]")
+    if not _is_number(score):
+        raise ValueError(f"score is {_short(score)}; write a finite number")
+    return [x, y, x + width, y + height, score, label]
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) <= LARGEST  # NaN is not
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
