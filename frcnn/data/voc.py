@@ -25,13 +25,24 @@ def read_classes(dataset: Path) -> list[str]:
     """Return the class names of `dataset`/classes.txt in order, without background.
 
     Raises:
-        UserError: no such file, an empty one, or a name twice.
+        UserError: as `read_names`.
     """
     path = Path(dataset) / "classes.txt"
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; run `frcnn download` first")
+    return read_names(path)
+
+
+def read_names(path: Path) -> list[str]:
+    """Return the class names of a text file in order, one a line.
+
+    Raises:
+        UserError: no such file, no text, an empty one, or a name twice.
+    """
     try:
         names = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; run `frcnn download` first") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not a readable text file ({error}); write one class name a line") from error
     twice = sorted({name for name in names if names.count(name) > 1})
     if not names or twice:
         raise UserError(

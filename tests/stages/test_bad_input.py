@@ -128,10 +128,10 @@ CASES = {
     "no params file": (nothing, "anchors --params none.yaml", "none.yaml: No such file"),
     "mistyped parameter": (nothing, "anchors -S anchors.anchor_size=3", "no parameter anchors.anchor_size"),
     "wrong type": (nothing, "anchors -S train.batch_size=x", "train.batch_size is 'x'; it must be a whole number"),
-    "no dataset": (remove("data/dataset"), "anchors", "classes.txt: No such file or directory; run `frcnn download`"),
+    "no dataset": (remove("data/dataset"), "anchors", "classes.txt: no such file; run `frcnn download`"),
     "no split": (nothing, "anchors -S splits.train=foo", "foo.txt: no such split"),
     "empty split": (write("data/dataset/ImageSets/Main/trainval.txt", "\n"), "anchors", "names no image"),
-    "no class list": (remove("data/dataset/classes.txt"), "detect", "classes.txt: No such file"),
+    "no class list": (remove("data/dataset/classes.txt"), "detect", "classes.txt: no such file"),
     "class missing in the list": (
         write("data/dataset/classes.txt", "circle\n"),
         "anchors",

@@ -126,7 +126,7 @@ def test_stages_without_a_network_do_not_import_torch(module: str) -> None:
 
 
 def test_help_imports_nothing_heavy() -> None:
-    heavy = "torch numpy h5py pandas PIL matplotlib dvc"
+    heavy = "torch numpy h5py pandas PIL matplotlib pycocotools dvc"
     code = f"import sys, stages.cli; print([name for name in {heavy.split()!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout.strip() == "[]", done.stderr
@@ -137,7 +137,7 @@ def test_every_command_says_what_it_reads_and_writes() -> None:
 
     helps = {command.name: inspect.getdoc(command.callback) for command in app.registered_commands}
     assert set(helps) == {
-        "download", "anchors", "train", "detect", "evaluate", "render", "demo", "check", "predict",
+        "download", "anchors", "train", "detect", "evaluate", "render", "demo", "check", "predict", "import-weights",
     }  # fmt: skip
     for name, text in helps.items():
         assert text, name

@@ -3,15 +3,16 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torchvision
 from safetensors.torch import save_file
 
 from frcnn.errors import UserError
-from frcnn.model.config import DetectorConfig, preprocessing_of
+from frcnn.model.config import CAFFE, TORCHVISION, DetectorConfig, preprocessing_of
 from frcnn.model.faster_rcnn import FasterRCNN
-from frcnn.model.pretrained import load_pretrained, torchvision_url
+from frcnn.model.pretrained import load_pretrained, read_torch, save_initial, torchvision_url
 from frcnn.model.weights import load_model, read_about, save_weights
 from frcnn.params import Params
 
@@ -110,6 +111,67 @@ def test_a_file_that_is_no_state_dict(params: Params, tmp_path: Path, content, c
     with pytest.raises(UserError, match=r"w\.pth"):
         load_pretrained(build(params), path)
     assert "executed" not in capsys.readouterr().out
+
+
+def initial(path: Path, **changes: object) -> dict[str, torch.Tensor]:
+    """Write a ResNet-18's initial weights as `frcnn import-weights` does."""
+    names = torchvision.models.resnet18().state_dict()
+    tensors = {n: torch.rand_like(t) for n, t in names.items() if not n.startswith("fc.") and t.is_floating_point()}
+    about = {"backbone": "resnet18", "preprocessing": TORCHVISION, "made_from": {"sha256": "0", "layout": "a"}}
+    save_initial(path, tensors, **about | changes)  # type: ignore[arg-type]
+    return tensors
+
+
+def test_initial_weights_of_our_own(params: Params, tmp_path: Path) -> None:
+    tensors = initial(tmp_path / "w")
+    model = build(params, width=64)
+    load_pretrained(model, tmp_path / "w")
+    for part in (model.backbone, model.head):
+        for name, tensor in part.state_dict().items():
+            assert name.endswith("num_batches_tracked") or torch.equal(tensor, tensors[name]), name
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"backbone": "resnet34"}, "made for model.backbone: resnet34, not resnet18"),
+        ({"preprocessing": CAFFE}, "expects pictures prepared in another way than for resnet18"),
+    ],
+    ids=["backbone", "preprocessing"],
+)
+def test_initial_weights_for_something_else(params: Params, tmp_path: Path, changes: dict, message: str) -> None:
+    initial(tmp_path / "w", **changes)
+    with pytest.raises(UserError, match=message):
+        load_pretrained(build(params, width=64), tmp_path / "w")
+
+
+def test_a_safetensors_file_that_is_no_initial_weights(params: Params, tmp_path: Path) -> None:
+    model, path = build(params), tmp_path / "w"
+    save_weights(path, model, {})
+    with pytest.raises(UserError, match=r"not initial weights of version 1 \(frcnn-weights\)"):
+        load_pretrained(model, path)
+    save_file({"a": torch.zeros(1)}, path)
+    with pytest.raises(UserError, match=r"not initial weights of version 1 \(no schema\)"):
+        load_pretrained(model, path)
+    path.write_bytes((1000).to_bytes(8, "little") + b"{ broken")
+    with pytest.raises(UserError, match="not a readable file of initial weights"):
+        load_pretrained(model, path)
+
+
+def test_a_float_of_numpy_is_read_and_other_objects_are_not(tmp_path: Path) -> None:
+    """Checkpoints hold such floats beside the tensors; NumPy 1 named what unpickles them otherwise."""
+    path = tmp_path / "w.pth"
+    torch.save({"map": np.float64(0.75)}, path, _use_new_zipfile_serialization=False)
+    assert read_torch(path) == {"map": 0.75}
+    older = path.read_bytes().replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
+    assert older != path.read_bytes()
+    path.write_bytes(older)
+    assert read_torch(path) == {"map": 0.75}
+    torch.save({"map": Evil()}, path)
+    with pytest.raises(UserError, match=r"w\.pth: holds objects that could run code \(print\) and is not read"):
+        read_torch(path)
+    with pytest.raises(UserError, match=r"gone: no such file of weights"):
+        read_torch(tmp_path / "gone")
 
 
 @pytest.mark.parametrize("backbone", ["vgg16-torch", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152"])

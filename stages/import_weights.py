@@ -1,0 +1,77 @@
+"""Command `import-weights`: turn weight files of other projects into this one's."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from frcnn.errors import UserError
+from frcnn.params import Params, load_params
+from stages.options import Overrides, ParamsFile
+
+if TYPE_CHECKING:
+    from frcnn.model.importing.part import Recognized
+
+
+class Preparation(StrEnum):
+    """How pictures are prepared for a network."""
+
+    caffe = "caffe"
+    torchvision = "torchvision"
+
+
+def run(
+    source: Annotated[Path, typer.Argument(metavar="FILE", help="Weights of another project.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Weights to write (.safetensors).")],
+    params_file: ParamsFile = Path("params.reference.yaml"),
+    overrides: Overrides = None,
+    classes_file: Annotated[
+        Path | None, typer.Option("--classes", metavar="FILE", help="A detector's classes, one a line; default: VOC's.")
+    ] = None,
+    preparation: Annotated[
+        Preparation | None,
+        typer.Option("--preparation", help="How pictures are prepared, for a VGG-16 whose file does not tell."),
+    ] = None,
+) -> None:
+    """Read weights of another project, write initial weights for training or a detector."""
+    from frcnn.data.voc import VOC_CLASSES, read_names
+    from frcnn.files import sha256_file
+    from frcnn.model.config import DetectorConfig
+    from frcnn.model.importing.convert import detector, initial_tensors
+    from frcnn.model.importing.recognize import recognize
+    from frcnn.model.pretrained import save_initial
+    from frcnn.model.weights import save_weights
+    from stages.console import say
+
+    if not source.is_file():
+        raise UserError(f"{source}: no such file")
+    if out.resolve() == source.resolve():
+        raise UserError(f"{out}: is the file to be read; choose another name with --out")
+    sha256 = sha256_file(source)
+    found = recognize(source, sha256, preparation)
+    made_from = {"sha256": sha256, "layout": found.layout}
+    if found.class_bias is None:
+        if overrides or classes_file:
+            raise UserError(f"{source}: holds classification weights; --set and --classes are for detectors")
+        save_initial(out, initial_tensors(found, str(source)), found.backbone, found.preprocessing, made_from)
+        say(f"{out}: initial weights for model.backbone: {found.backbone}, from {found.layout}")
+    else:
+        params = _params_for(found, source, params_file, overrides or [])
+        class_names = read_names(classes_file) if classes_file else VOC_CLASSES
+        config = DetectorConfig(class_names, params.model, params.anchors, params.data, found.preprocessing)
+        save_weights(out, detector(found, config, str(source)), made_from)
+        say(f"{out}: detector, {found.backbone}, {len(class_names)} classes, from {found.layout}")
+
+
+def _params_for(found: "Recognized", source: Path, params_file: Path, overrides: list[str]) -> Params:
+    """Return the parameters with what the file itself fixes."""
+    from frcnn.model.importing.convert import fixed_parameters
+
+    fixed = fixed_parameters(found)
+    params = load_params(params_file, [*overrides, *fixed])
+    if params != load_params(params_file, [*fixed, *overrides]):
+        keys = ", ".join(text.split("=")[0] for text in fixed)
+        raise UserError(f"--set: {source} fixes {keys}; set none of them")
+    return params
+

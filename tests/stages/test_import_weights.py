@@ -1,0 +1,198 @@
+"""`frcnn import-weights` from a file of another project to training and prediction, and what it refuses."""
+
+import dataclasses
+import hashlib
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from foreign_weights import VGG_CONVOLUTIONS, constants, layer, numbers, resnet, vgg_layers
+from PIL import Image
+
+from frcnn.data.voc import VOC_CLASSES
+from frcnn.errors import UserError
+from frcnn.model.config import TORCHVISION, DetectorConfig, preprocessing_of
+from frcnn.model.faster_rcnn import FasterRCNN
+from frcnn.model.inference import detect_images, load_detector
+from frcnn.model.pretrained import load_pretrained
+from frcnn.model.weights import read_about, read_config
+from frcnn.params import Detect, Params, load_params
+from stages import cli
+from stages.anchors import run as anchors_stage
+from stages.training_job import prepare
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with the parameter file that the command reads by default."""
+    shutil.copy(ROOT / "params.reference.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def frcnn(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Run `frcnn ARGUMENTS` in this process; return exit code, stdout and stderr."""
+
+    def run(*arguments: str) -> tuple[object, str, str]:
+        monkeypatch.setattr(sys, "argv", ["frcnn", *arguments])
+        with pytest.raises(SystemExit) as exit_:
+            cli.main()
+        printed = capsys.readouterr()
+        return exit_.value.code, printed.out.strip(), printed.err.strip()
+
+    return run
+
+
+def empty_detector(params: Params, backbone: str) -> FasterRCNN:
+    """Return a network whose numbers nobody has set."""
+    model = dataclasses.replace(params.model, backbone=backbone)
+    config = DetectorConfig(["a"], model, params.anchors, params.data, preprocessing_of(backbone))
+    with torch.device("meta"):
+        return FasterRCNN(config)
+
+
+def reference_checkpoint(path: Path, classes: int = 20) -> None:
+    """Write a ResNet-50 as the reference saves it."""
+    network = resnet("resnet50")
+    stages = {"conv1": 0, "bn1": 1, "layer1": 4, "layer2": 5, "layer3": 6}
+    tensors = {}
+    for name, tensor in network.state_dict().items():
+        part, rest = name.split(".", 1)
+        if part in stages:
+            tensors[f"_stage1_feature_extractor._feature_extractor.{stages[part]}.{rest}"] = tensor
+        elif part == "layer4":
+            tensors[f"_stage3_detector_network._pool_to_feature_vector._layer4.{rest}"] = tensor
+    rpn, head = "_stage2_region_proposal_network", "_stage3_detector_network"
+    tensors |= layer(f"{rpn}._rpn_conv1", 1024, 1024, 3, 3) | layer(f"{rpn}._rpn_class", 9, 1024, 1, 1)
+    tensors |= layer(f"{rpn}._rpn_boxes", 36, 1024, 1, 1)
+    tensors |= layer(f"{head}._classifier", classes + 1, 2048) | layer(f"{head}._regressor", 4 * classes, 2048)
+    tensors[f"{head}._regressor.weight"] = tensors[f"{head}._regressor.weight"] * 1e-3
+    torch.save({"epoch": 14, "model_state_dict": tensors}, path)
+
+
+@torch.no_grad()
+def test_keras_weights_start_a_vgg(work: Path, frcnn, reference: Params) -> None:
+    """The one test with every matrix of VGG-16 in full size."""
+    arrays = {}
+    for _, block, number, channels_in, channels_out in VGG_CONVOLUTIONS:
+        name = f"block{block}_conv{number}"
+        arrays[f"{name}/kernel"] = numbers(name, 3, 3, channels_in, channels_out)
+        arrays[f"{name}/bias"] = numbers(f"{name} bias", channels_out)
+    arrays |= {"fc1/kernel": numbers("fc1", 25088, 4096) * 0.1, "fc1/bias": numbers("fc1 bias", 4096)}
+    arrays |= {"fc2/kernel": numbers("fc2", 4096, 4096), "fc2/bias": numbers("fc2 bias", 4096)}
+    with h5py.File("vgg16.bin", "w") as file:  # no name tells what it is
+        for name, array in arrays.items():
+            layer_name, kind = name.split("/")
+            file[f"model_weights/{layer_name}/{layer_name}/{kind}:0"] = array.numpy()
+    code, out, err = frcnn("import-weights", "vgg16.bin", "--out", "initial.safetensors")
+    assert (code, err) == (0, "")
+    assert out == (
+        "initial.safetensors: initial weights for model.backbone: vgg16, from VGG-16 (caffe), Keras's model file"
+    )
+
+    model = empty_detector(reference, "vgg16").to_empty(device="cpu").eval()
+    load_pretrained(model, Path("initial.safetensors"))
+    pooled = torch.rand(2, 7, 7, 512)
+    vector = (pooled.flatten(1) @ arrays["fc1/kernel"] + arrays["fc1/bias"]).relu()
+    assert 0.1 < (vector > 0).float().mean() < 0.9
+    vector = (vector @ arrays["fc2/kernel"] + arrays["fc2/bias"]).relu()
+    torch.testing.assert_close(model.head(pooled.permute(0, 3, 1, 2)), vector, rtol=1e-3, atol=1e-3)
+    first = model.backbone.state_dict()["features.28.weight"]
+    assert torch.equal(first[3, 5, 0, 2], arrays["block5_conv3/kernel"][0, 2, 5, 3])
+
+    for backbone in ("vgg16-torch", "resnet50"):
+        with pytest.raises(UserError, match=f"made for model.backbone: vgg16, not {backbone}"):
+            load_pretrained(empty_detector(reference, backbone), Path("initial.safetensors"))
+
+
+def test_initial_weights_start_training(work: Path, frcnn, dataset: Path) -> None:
+    network = resnet("resnet18")
+    torch.save(network.state_dict(), "w.pth")
+    for name in ("one", "two"):
+        assert frcnn("import-weights", "w.pth", "--out", name)[0] == 0
+    assert Path("one").read_bytes() == Path("two").read_bytes()
+    changes = ["model.width=64", "model.weights=one", "model.norm=frozen", "model.freeze_at=2"]
+    anchors_stage(ROOT / "params.demo.yaml", changes, dataset, Path("anchors.h5"), workers=0)
+    params = load_params(ROOT / "params.demo.yaml", changes)
+    prepared = prepare(params, 1, dataset, Path("anchors.h5"), Path("models"), "cpu")
+    assert prepared.trained_on["start"] == hashlib.sha256(Path("one").read_bytes()).hexdigest()
+    image = torch.rand(1, 3, 64, 64)
+    n = network
+    expected = n.layer3(n.layer2(n.layer1(n.maxpool(n.relu(n.bn1(n.conv1(image)))))))
+    torch.testing.assert_close(prepared.model.backbone(image), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_a_detector_predicts_at_once(work: Path, frcnn) -> None:
+    reference_checkpoint(Path("theirs"))
+    code, out, err = frcnn("import-weights", "theirs", "--out", "ours", "--set", "data.min_size=96")
+    assert (code, err) == (0, "")
+    assert out == "ours: detector, resnet50, 20 classes, from reference checkpoint"
+    made_from = {"sha256": hashlib.sha256(Path("theirs").read_bytes()).hexdigest(), "layout": "reference checkpoint"}
+    assert read_about(Path("ours"))["trained_on"] == made_from
+    config = read_config(Path("ours"))
+    assert config.class_names == VOC_CLASSES
+    assert (config.model.backbone, config.model.norm, config.model.roi_op) == ("resnet50", "frozen", "pool")
+    assert (config.data.min_size, config.data.max_size, config.preprocessing) == (96, None, TORCHVISION)
+
+    Image.effect_mandelbrot((120, 100), (-2, -1.5, 1, 1.5), 50).convert("RGB").save("picture.png")
+    assert frcnn("predict", "picture.png", "--weights", "ours", "--score-threshold", "0", "--device", "cpu")[0] == 0
+    predicted = json.loads(Path("predictions/detections.json").read_text())[0]["detections"]
+    image = np.asarray(Image.open("picture.png"))
+    found = detect_images(load_detector(Path("ours"), "cpu"), [image], Detect(score_threshold=0))[0]
+    assert len(predicted) == len(found["scores"]) > 0
+
+
+def test_classes_of_a_list(work: Path, frcnn) -> None:
+    reference_checkpoint(Path("theirs"), classes=2)
+    code, _, err = frcnn("import-weights", "theirs", "--out", "ours")
+    assert code == 2
+    assert err.splitlines() == [
+        "error: theirs: has 2 classes, and 20 names are given; name a list of its own with --classes"
+    ]
+    Path("classes.txt").write_text("bolt\nwing nut\n\n")
+    assert frcnn("import-weights", "theirs", "--out", "ours", "--classes", "classes.txt")[0] == 0
+    assert read_config(Path("ours")).class_names == ["bolt", "wing nut"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("nothing --out o", "nothing: no such file"),
+        ("resnet --out resnet", "resnet: is the file to be read; choose another name with --out"),
+        ("resnet --out o --classes x", "resnet: holds classification weights; --set and --classes are for detectors"),
+        ("vgg --out o", "vgg: a VGG-16 whose file does not tell how pictures are prepared for it; say --preparation"),
+        ("resnet --out o --preparation caffe", "resnet: expects pictures prepared as for torchvision, not caffe"),
+        ("short --out o", "short: does not fit the model, nothing was loaded: missing layer2.0.conv1.weight"),
+        ("detector --out o --params x.yaml", "x.yaml: No such file or directory; name a parameter file with --params"),
+        ("detector --out o --classes none", "none: not a readable text file"),
+        ("detector --out o --classes twice", "twice: empty, or a name stands there twice"),
+        ("detector --out o --set model.backbone=resnet101", "--set: detector fixes model.backbone, model.weights,"),
+        ("detector --out o --set anchors.anchor_sizes=[64,128,256]", "--set: detector fixes model.backbone"),
+        ("ours --out o", "ours: not a readable file of weights saved by torch (.pth)"),
+    ],
+    ids=lambda value: value.split(":")[0][:40],
+)
+def test_what_is_refused(work: Path, frcnn, arguments: str, message: str) -> None:
+    with torch.device("meta"):
+        shapes = resnet("resnet18").state_dict()
+    torch.save(constants(shapes), "resnet")
+    torch.save({name: t for name, t in constants(shapes).items() if name != "layer2.0.conv1.weight"}, "short")
+    torch.save(constants(vgg_layers("features.{index}", "classifier.0", "classifier.3")), "vgg")
+    torch.save(constants({"extractor.0.weight": torch.empty(64, 3, 3, 3), "head.score.bias": torch.empty(21)}), "d")
+    torch.save({"model": torch.load("d"), "config": {"caffe_pretrain": True}}, "detector")
+    Path("twice").write_text("a\na\n")
+    Path("ours").write_bytes((2).to_bytes(8, "little") + b"{}")
+    before = sorted(work.iterdir())
+    code, out, err = frcnn("import-weights", *arguments.split())
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: {message}")
+    assert len(err.splitlines()) == 1
+    assert sorted(work.iterdir()) == before
