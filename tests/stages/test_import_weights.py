@@ -173,7 +173,7 @@ def test_classes_of_a_list(work: Path, frcnn) -> None:
         ("short --out o", "short: does not fit the model, nothing was loaded: missing layer2.0.conv1.weight"),
         ("detector --out o --params x.yaml", "x.yaml: No such file or directory; name a parameter file with --params"),
         ("detector --out o --classes none", "none: not a readable text file"),
-        ("detector --out o --classes twice", "twice: empty, or a name stands there twice"),
+        ("detector --out o --classes twice", "twice: a stands there twice"),
         ("detector --out o --set model.backbone=resnet101", "--set: detector fixes model.backbone, model.weights,"),
         ("detector --out o --set anchors.anchor_sizes=[64,128,256]", "--set: detector fixes model.backbone"),
         ("ours --out o", "ours: not a readable file of weights saved by torch (.pth)"),
