@@ -74,4 +74,3 @@ def _params_for(found: "Recognized", source: Path, params_file: Path, overrides:
         keys = ", ".join(text.split("=")[0] for text in fixed)
         raise UserError(f"--set: {source} fixes {keys}; set none of them")
     return params
-

@@ -1,0 +1,258 @@
+"""What holds for the average precision of all detections: bounds, what raises it, what it does not see."""
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from frcnn import boxes
+from frcnn.evaluation.voc_ap import (
+    ELEVEN_POINTS,
+    RULES,
+    ClassResult,
+    Objects,
+    Scored,
+    average_precision,
+    evaluate_arrays,
+)
+
+# On a busy machine drawing may take long.
+ALWAYS = settings(deadline=None, max_examples=80, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+DEVKIT = ("voc07", "area")
+NAMES = ["a", "b"]
+ROUNDING = 1e-9
+# Few places, so that boxes meet: on a grid of 4 px, 8 to 20 px large.
+box = st.tuples(*[st.integers(0, 4)] * 2, *[st.integers(2, 5)] * 2).map(
+    lambda b: (4 * b[0], 4 * b[1], 4 * (b[0] + b[2]), 4 * (b[1] + b[3]))
+)
+placed = st.tuples(st.integers(0, 3), box, st.integers(1, 2))  # image, box, label
+
+
+def objects_of(rows: list[tuple], difficult: list[bool]) -> Objects:
+    return Objects(
+        np.array([row[0] for row in rows], np.int64),
+        np.array([row[1] for row in rows], np.float32).reshape(-1, 4),
+        np.array([row[2] for row in rows], np.int64),
+        np.array(difficult, np.bool_),
+    )
+
+
+def scored_of(rows: list[tuple], scores: list[float]) -> Scored:
+    images, found, labels, _ = objects_of(rows, [False] * len(rows))
+    return Scored(images, found, np.array(scores, np.float64), labels)
+
+
+@st.composite
+def truth(draw: st.DrawFn, least: int = 0, apart: bool = False) -> Objects:
+    """Return objects, no two alike, the first not difficult; `apart`: none of a class overlaps another by half."""
+    rows = draw(st.lists(placed, min_size=least, max_size=8, unique=True))
+    if apart:
+        kept: list[tuple] = []
+        for row in rows:
+            if all(row[::2] != other[::2] or overlap(row[1], other[1]) <= 0.5 for other in kept):
+                kept.append(row)
+        rows = kept
+    flags = st.lists(st.sampled_from([False, False, True]), min_size=len(rows), max_size=len(rows))
+    return objects_of(rows, [False, *draw(flags)][: len(rows)])
+
+
+@st.composite
+def found(draw: st.DrawFn, least: int = 0) -> Scored:
+    """Return detections whose scores, up to 14/16, all differ."""
+    rows = draw(st.lists(placed, min_size=least, max_size=14))
+    scores = draw(st.permutations(range(1, len(rows) + 1)))
+    return scored_of(rows, [score / 16 for score in scores])
+
+
+def overlap(a: tuple, b: tuple) -> float:
+    return float(boxes.iou(np.array([a], float), np.array([b], float))[0, 0])
+
+
+def judge(objects: Objects, detections: Scored, iou_threshold: float = 0.5) -> list[ClassResult]:
+    return evaluate_arrays(objects, detections, NAMES, iou_threshold)
+
+
+def aps(objects: Objects, detections: Scored, iou_threshold: float = 0.5) -> np.ndarray:
+    """Return (classes, rules)."""
+    return np.array([[result.ap[rule] for rule in RULES] for result in judge(objects, detections, iou_threshold)])
+
+
+def extended(detections: Scored, image: int, where: np.ndarray, score: float, label: int) -> Scored:
+    """Return the detections with one more, which stands first in the file."""
+    new = Scored(np.array([image]), np.array([where], np.float32), np.array([score]), np.array([label]))
+    return Scored(*(np.concatenate([a, b]) for a, b in zip(new, detections, strict=True)))
+
+
+@given(truth(), found(), st.sampled_from([0.0, 0.3, 0.5, 0.75]))
+@ALWAYS
+def test_bounds(objects: Objects, detections: Scored, iou_threshold: float) -> None:
+    for label, result in enumerate(judge(objects, detections, iou_threshold), 1):
+        own = (objects.labels == label) & ~objects.difficult
+        assert result.objects == own.sum()
+        assert result.detections == (detections.labels == label).sum()
+        if not result.objects:
+            assert all(np.isnan(value) for value in result.ap.values())
+            continue
+        assert all(0 <= value <= 1 for value in result.ap.values())
+        assert 0 <= result.found <= min(result.objects, result.detections)
+        assert (np.diff(result.recalls) >= 0).all()
+        assert (np.diff(result.scores) <= 0).all()
+        for curve in (result.recalls, result.precisions):
+            assert ((curve >= 0) & (curve <= 1)).all()
+        if len(result.recalls):
+            assert result.recalls[-1] == result.recall
+        assert result.ap["area"] <= result.recall + ROUNDING  # precision is at most 1
+
+
+@given(truth(least=1), st.sampled_from([0.5, 0.75, 0.95]))
+@ALWAYS
+def test_perfect_detections_score_1(objects: Objects, iou_threshold: float) -> None:
+    """Also where objects crowd: each detection lies on its own."""
+    detections = Scored(objects.images, objects.boxes, np.linspace(0.1, 0.9, len(objects.images)), objects.labels)
+    for result in judge(objects, detections, iou_threshold):
+        if result.objects:
+            assert result.recall == 1
+            assert [result.ap[rule] for rule in DEVKIT] == pytest.approx([1, 1])
+
+
+@given(truth(least=1, apart=True))
+@ALWAYS
+def test_perfect_detections_of_objects_that_lie_apart_score_1_by_every_rule(objects: Objects) -> None:
+    easy = Objects(*(values[~objects.difficult] for values in objects))
+    detections = Scored(easy.images, easy.boxes, np.linspace(0.1, 0.9, len(easy.images)), easy.labels)
+    np.testing.assert_allclose(aps(objects, detections)[np.unique(easy.labels) - 1], 1)
+
+
+@given(truth(least=1, apart=True), found(), st.data())
+@ALWAYS
+def test_finding_one_object_more_at_the_top_never_lowers(
+    objects: Objects, detections: Scored, data: st.DataObject
+) -> None:
+    target = data.draw(st.sampled_from(np.flatnonzero(~objects.difficult).tolist()))
+    image, where, label, _ = (values[target] for values in objects)
+    same = (detections.images == image) & (detections.labels == label)
+    finds = same & (boxes.iou(detections.boxes, where[None])[:, 0] > 0.5)
+    detections = Scored(*(values[~finds] for values in detections))
+    more = extended(detections, image, where, 2.0, label)
+    before, after = aps(objects, detections), aps(objects, more)
+    assert (after[label - 1] >= before[label - 1] - ROUNDING).all()
+    assert after[label - 1, 1] > before[label - 1, 1]  # the area grows strictly
+    np.testing.assert_array_equal(after[2 - label], before[2 - label])  # the other class
+
+
+@given(truth(least=1), found(), box, st.floats(0, 2), st.integers(1, 2))
+@ALWAYS
+def test_a_wrong_detection_never_raises(
+    objects: Objects, detections: Scored, where: tuple, score: float, label: int
+) -> None:
+    empty_image = 9
+    before, after = aps(objects, detections), aps(objects, extended(detections, empty_image, where, score, label))
+    assert not (after[label - 1] > before[label - 1] + ROUNDING).any()  # NaN without objects
+    np.testing.assert_array_equal(after[2 - label], before[2 - label])
+    below_all = aps(objects, extended(detections, empty_image, where, -1.0, label))
+    np.testing.assert_allclose(below_all, before)  # what comes last costs nothing
+
+
+@given(truth(least=1), found(least=1), st.floats(0, 0.99), st.data())
+@ALWAYS
+def test_a_second_detection_of_the_same_object_never_raises(
+    objects: Objects, detections: Scored, fraction: float, data: st.DataObject
+) -> None:
+    first = data.draw(st.sampled_from(range(len(detections.images))))
+    image, where, top, label = (values[first] for values in detections)
+    before, after = aps(objects, detections), aps(objects, extended(detections, image, where, fraction * top, label))
+    assert not (after[label - 1, :2] > before[label - 1, :2] + ROUNDING).any()  # by the devkit's rules
+
+
+@given(truth(least=1), found(), st.floats(0, 2), st.data())
+@ALWAYS
+def test_the_devkit_ignores_what_lies_on_a_difficult_object(
+    objects: Objects, detections: Scored, score: float, data: st.DataObject
+) -> None:
+    target = data.draw(st.sampled_from(range(len(objects.images))))
+    objects.difficult[target] = True
+    image, where, label, _ = (values[target] for values in objects)
+    more = extended(detections, image, where, score, label)
+    np.testing.assert_array_equal(aps(objects, more)[:, :2], aps(objects, detections)[:, :2])
+
+
+@given(truth(), found(), st.sampled_from([lambda s: s**3, lambda s: 5 - 1 / s, np.log, lambda s: s * 2.0**-30]))
+@ALWAYS
+def test_only_the_order_of_scores_counts(objects: Objects, detections: Scored, rising: object) -> None:
+    other = detections._replace(scores=rising(detections.scores))
+    np.testing.assert_array_equal(aps(objects, other), aps(objects, detections))
+
+
+@given(truth(), found(), st.permutations(range(4)), st.randoms(use_true_random=False))
+@ALWAYS
+def test_neither_the_order_of_images_nor_of_rows_counts(
+    objects: Objects, detections: Scored, images: list[int], random: object
+) -> None:
+    rename = np.array(images)
+    order = np.array(random.sample(range(len(detections.images)), len(detections.images)), np.int64)
+    renamed = objects._replace(images=rename[objects.images])
+    shuffled = Scored(*(values[order] for values in detections._replace(images=rename[detections.images])))
+    np.testing.assert_array_equal(aps(renamed, shuffled), aps(objects, detections))
+
+
+@given(truth(), found(), st.integers(-40, 40), st.integers(0, 3))
+@ALWAYS
+def test_neither_place_nor_scale_counts(objects: Objects, detections: Scored, shift: int, exponent: int) -> None:
+    moved, moved_found = (
+        each._replace(boxes=(each.boxes + np.float32(shift)) * np.float32(2**exponent))
+        for each in (objects, detections)
+    )
+    np.testing.assert_array_equal(aps(moved, moved_found), aps(objects, detections))
+
+
+@given(truth(), found(), st.floats(0, 0.9), st.floats(0, 0.9))
+@ALWAYS
+def test_a_stricter_threshold_never_raises(objects: Objects, detections: Scored, one: float, other: float) -> None:
+    low, high = sorted((one, other))
+    strict, lenient = aps(objects, detections, high)[:, :2], aps(objects, detections, low)[:, :2]
+    known = ~np.isnan(lenient)
+    assert (strict[known] <= lenient[known] + ROUNDING).all()
+
+
+# ---- the area below a curve
+
+
+@st.composite
+def curves(draw: st.DrawFn, least: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Return recalls and precisions of some detections, right or wrong, and of some more objects than they find."""
+    right = np.array(draw(st.lists(st.booleans(), min_size=least, max_size=30)), np.int64)
+    total = max(1, right.sum() + draw(st.integers(0, 5)))
+    return right.cumsum() / total, right.cumsum() / np.arange(1, len(right) + 1)
+
+
+@given(curves())
+@ALWAYS
+def test_eleven_points_and_area_are_those_of_the_definition(curve: tuple[np.ndarray, np.ndarray]) -> None:
+    recalls, precisions = curve
+    best = [precisions[recalls >= point].max(initial=0) for point in ELEVEN_POINTS]
+    assert average_precision(recalls, precisions, "voc07") == pytest.approx(np.mean(best))
+    area, last = 0.0, 0.0
+    for recall in np.unique(recalls):
+        area += (recall - last) * precisions[recalls >= recall].max()
+        last = recall
+    assert average_precision(recalls, precisions, "area") == pytest.approx(area)
+
+
+@given(curves())
+@ALWAYS
+def test_eleven_points_enclose_the_area(curve: tuple[np.ndarray, np.ndarray]) -> None:
+    """The best precision falls with recall, so its sums at ten points from either end enclose its integral."""
+    recalls, precisions = curve
+    eleven, area = (average_precision(recalls, precisions, rule) for rule in DEVKIT)
+    first, last = precisions.max(initial=0), precisions[recalls >= 1].max(initial=0)
+    assert (11 * eleven - first) / 10 - ROUNDING <= area <= (11 * eleven - last) / 10 + ROUNDING
+
+
+@given(curves(least=1), st.data())
+@ALWAYS
+def test_higher_precision_is_never_worse(curve: tuple[np.ndarray, np.ndarray], data: st.DataObject) -> None:
+    recalls, precisions = curve
+    raised = precisions.copy()
+    raised[data.draw(st.integers(0, len(recalls) - 1))] = 1.0
+    for rule in DEVKIT:
+        assert average_precision(recalls, raised, rule) >= average_precision(recalls, precisions, rule) - ROUNDING
