@@ -20,7 +20,7 @@ from frcnn.model.config import DetectorConfig
 from frcnn.model.faster_rcnn import FasterRCNN
 from frcnn.params import from_dict, to_dict
 
-SCHEMA, VERSION = "frcnn-weights", 1
+SCHEMA, VERSION = "frcnn-weights", 2
 
 
 def save_weights(path: Path, model: FasterRCNN, trained_on: dict[str, Any]) -> None:
