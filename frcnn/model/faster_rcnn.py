@@ -28,7 +28,8 @@ class Batch:
 
     images (N, 3, H, W) uint8 RGB; sizes: (width, height) of each without padding; gt_boxes (N, G, 4) float32 in
     resized pixels and gt_labels (N, G) int64, 0 where the row fills up; anchor_index (N, S) int64 into the padded
-    grid, anchor_labels (N, S) int64 in {1, 0, -1}, -1 fills up; anchor_deltas (N, S, 4) float32; image_ids for
+    grid, anchor_labels (N, S) int64 in {1, 0, -1}, -1 fills up; anchor_deltas (N, S, 4) float32; roi_keys
+    (N, T + G) float32, random in [0, 1), by which RoIs are chosen from T proposals and the objects; image_ids for
     messages.
     """
 
@@ -39,6 +40,7 @@ class Batch:
     anchor_index: Tensor
     anchor_labels: Tensor
     anchor_deltas: Tensor
+    roi_keys: Tensor
     image_ids: list[str]
 
     def to(self, device: torch.device) -> "Batch":
@@ -96,20 +98,20 @@ class FasterRCNN(nn.Module):
         loss_rpn_cls, loss_rpn_box = rpn_losses(
             found.logits, found.deltas, batch.anchor_index, batch.anchor_labels, batch.anchor_deltas, train.rpn_sigma
         )
-        proposals = self._propose(found, batch.sizes, train.pre_nms_topk, train.post_nms_topk)
+        proposals, real = self._propose(found, batch.sizes, train.pre_nms_topk, train.post_nms_topk)
         sample = sample_rois(
             proposals,
+            real,
             batch.gt_boxes,
             batch.gt_labels,
+            batch.roi_keys,
             batch=train.roi_batch,
             positive_fraction=train.roi_pos_fraction,
             positive_iou=train.roi_positive_iou,
             bg_lo=train.roi_bg_lo,
         )
-        real = sample.labels >= 0  # what fills up must not enter a batch norm
         with self._autocast(precision):
-            rois = [image_rois[chosen] for image_rois, chosen in zip(sample.rois, real, strict=True)]
-            class_logits, deltas = (_spread(rows, real) for rows in self._classify(found, rois))
+            class_logits, deltas = self._classify(found, sample.rois, sample.labels >= 0)
         loss_roi_cls, loss_roi_box = roi_losses(class_logits, deltas, sample.labels, sample.deltas, train.roi_sigma)
         return dict(zip(LOSSES, (loss_rpn_cls, loss_rpn_box, loss_roi_cls, loss_roi_box), strict=True))
 
@@ -125,17 +127,19 @@ class FasterRCNN(nn.Module):
         """
         with self._autocast(precision):
             found = self._extract(images, sizes)
-        proposals = self._propose(found, sizes, settings.pre_nms_topk, settings.post_nms_topk)
+        proposals, real = self._propose(found, sizes, settings.pre_nms_topk, settings.post_nms_topk)
         with self._autocast(precision):
-            class_logits, deltas = self._classify(found, proposals)
-        counts = [len(rois) for rois in proposals]
-        last = int(self.config.data.box_convention == "reference")  # coordinates are indices of pixels
+            class_logits, deltas = self._classify(found, proposals, real)
+        model, last = (
+            self.config.model,
+            int(self.config.data.box_convention == "reference"),
+        )  # coordinates are indices of pixels
         return [
             select_detections(
-                rois, image_logits, image_deltas, (width - last, height - last), settings, self.config.model.delta_clamp
+                rois[own], logits[own], own_deltas[own], (width - last, height - last), settings, model.delta_clamp
             )
-            for rois, image_logits, image_deltas, (width, height) in zip(
-                proposals, class_logits.split(counts), deltas.split(counts), sizes, strict=True
+            for rois, logits, own_deltas, own, (width, height) in zip(
+                proposals, class_logits, deltas, real, sizes, strict=True
             )
         ]
 
@@ -165,7 +169,7 @@ class FasterRCNN(nn.Module):
             pixels[image, :, :, width:] = 0
         return pixels.contiguous(memory_format=torch.channels_last)
 
-    def _propose(self, found: _Features, sizes: Sizes, pre_nms_topk: int, post_nms_topk: int) -> list[Tensor]:
+    def _propose(self, found: _Features, sizes: Sizes, pre_nms_topk: int, post_nms_topk: int) -> tuple[Tensor, Tensor]:
         model = self.config.model
         return generate_proposals(
             found.logits,
@@ -180,22 +184,28 @@ class FasterRCNN(nn.Module):
             delta_clamp=model.delta_clamp,
         )
 
-    def _classify(self, found: _Features, rois: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Return class logits and deltas of all RoIs, image after image."""
+    def _classify(self, found: _Features, rois: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+        """Return class logits (N, S, C + 1) and deltas (N, S, C, 4) of RoIs (N, S, 4).
+
+        What fills up (real, (N, S), is False) must not enter a batch norm and is not worth a CPU's time; on CUDA,
+        where leaving it out would make the host wait, it is computed like the rest.
+        """
         model = self.config.model
-        pooled = [
-            pool_rois(
-                maps[:, :rows, :columns],
-                image_rois,
-                op=model.roi_op,
-                size=model.roi_size,
-                sampling_ratio=model.roi_sampling_ratio,
-                clip=model.roi_clip,
-                stride=STRIDE,
-            )
-            for maps, image_rois, (rows, columns) in zip(found.maps, rois, found.grids, strict=True)
-        ]
-        return self.predictor(self.head(torch.cat(pooled)))
+        pooled = pool_rois(
+            found.maps,
+            found.grids,
+            rois,
+            op=model.roi_op,
+            size=model.roi_size,
+            sampling_ratio=model.roi_sampling_ratio,
+            clip=model.roi_clip,
+            stride=STRIDE,
+        )
+        if pooled.is_cuda and model.norm == "frozen":
+            class_logits, deltas = self.predictor(self.head(pooled.flatten(0, 1)))
+            return class_logits.unflatten(0, real.shape), deltas.unflatten(0, real.shape)
+        class_logits, deltas = self.predictor(self.head(pooled[real]))
+        return _spread(class_logits, real), _spread(deltas, real)
 
     def _autocast(self, precision: torch.dtype) -> contextlib.AbstractContextManager:
         if precision == torch.float32:

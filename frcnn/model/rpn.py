@@ -93,8 +93,8 @@ def generate_proposals(
     nms_threshold: float,
     min_size: float,
     delta_clamp: bool,
-) -> list[Tensor]:
-    """Turn the RPN's output into proposals, per image (P, 4) float32 xyxy in resized pixels, best first.
+) -> tuple[Tensor, Tensor]:
+    """Turn the RPN's output into proposals (N, T, 4) float32 xyxy in resized pixels, best first.
 
     The best `pre_nms_topk` anchors are decoded and clipped to the image, boxes with a side below `min_size` pixels
     dropped, the rest thinned by NMS to `post_nms_topk`. Proposals carry no gradient.
@@ -103,14 +103,19 @@ def generate_proposals(
         logits: (N, A); deltas: (N, A, 4); anchors: (A, 4) of the padded map.
         sizes: (width, height) of each image in resized pixels, without padding.
         inside: (N, A) bool, see `proposing_anchors`; the others yield nothing.
+
+    Returns:
+        Proposals, T = post_nms_topk, and which are real, (N, T) bool; the others, zero, fill up.
     """
     scores = logits.masked_fill(~inside, -torch.inf)
-    result = []
+    proposals = logits.new_zeros(len(sizes), post_nms_topk, 4)
+    real = torch.zeros(len(sizes), post_nms_topk, dtype=torch.bool, device=logits.device)
     for image, (width, height) in enumerate(sizes):
         order = scores[image].argsort(descending=True, stable=True)[:pre_nms_topk]
         candidates = boxes.clip(boxes.decode(deltas[image, order], anchors[order], delta_clamp), width, height)
         sides = candidates[:, 2:] - candidates[:, :2]
         big = (sides >= min_size).all(1) & (sides > 0).all(1) & scores[image, order].isfinite()
         candidates, best = candidates[big], scores[image, order][big]
-        result.append(candidates[nms(candidates, best, nms_threshold)[:post_nms_topk]])
-    return result
+        kept = candidates[nms(candidates, best, nms_threshold)[:post_nms_topk]]
+        proposals[image, : len(kept)], real[image, : len(kept)] = kept, True
+    return proposals, real

@@ -33,7 +33,7 @@ def sample_anchors(
 
 @dataclass(frozen=True)
 class RoISample:
-    """RoIs (N, S, 4) in resized pixels, labels (N, S) int64 (-1 fills up), deltas (N, S, 4), normalised."""
+    """RoIs (N, S, 4) in resized pixels, labels (N, S) int64 (-1 fills up), normalised deltas (N, S, 4) of positives."""
 
     rois: Tensor
     labels: Tensor
@@ -42,9 +42,11 @@ class RoISample:
 
 @torch.no_grad()
 def sample_rois(
-    proposals: list[Tensor],
+    proposals: Tensor,
+    real: Tensor,
     gt_boxes: Tensor,
     gt_labels: Tensor,
+    keys: Tensor,
     *,
     batch: int,
     positive_fraction: float,
@@ -54,52 +56,49 @@ def sample_rois(
     """Label the proposals and choose up to `batch` of every image (Fast R-CNN, section 2.3).
 
     The objects themselves join the proposals. Positive is an IoU of at least `positive_iou` with some object,
-    background one from `bg_lo` up to that. Up to `positive_fraction` of the batch are positive. No gradient flows.
+    background one from `bg_lo` up to that. Up to `positive_fraction` of the batch are positive. No gradient flows,
+    and the host waits for nothing.
 
     Args:
-        proposals: per image (P, 4).
+        proposals: (N, T, 4); real: (N, T) bool, False where the row fills up.
         gt_boxes: (N, G, 4); gt_labels: (N, G) int64, 0 where the row fills up.
+        keys: (N, T + G) float in [0, 1), random: of the proposals and objects that qualify those of the highest keys
+            are chosen.
     """
-    samples = []
-    for rois, image_boxes, image_labels in zip(proposals, gt_boxes, gt_labels, strict=True):
-        real_boxes, real_labels = image_boxes[image_labels > 0], image_labels[image_labels > 0]
-        candidates = torch.cat([rois, real_boxes])
-        labels, deltas = label_rois(candidates, real_boxes, real_labels, positive_iou, bg_lo)
-        samples.append(_choose(candidates, labels, deltas, batch, positive_fraction))
-    return RoISample(*(torch.stack(column) for column in zip(*samples, strict=True)))
-
-
-def _choose(
-    rois: Tensor, labels: Tensor, deltas: Tensor, batch: int, positive_fraction: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Draw up to `batch` of one image's RoIs and fill up with label -1."""
-    key = torch.rand(len(rois), device=rois.device)
-    positives = torch.where(labels > 0, key, -1).argsort(descending=True)[: int((labels > 0).sum())]
-    negatives = torch.where(labels == 0, key, -1).argsort(descending=True)[: int((labels == 0).sum())]
-    positives = positives[: round(batch * positive_fraction)]
-    chosen = torch.cat([positives, negatives[: batch - len(positives)]])
-    fill = batch - len(chosen)
-    return (
-        pad(rois[chosen], (0, 0, 0, fill)),
-        pad(labels[chosen], (0, fill), value=-1),
-        pad(deltas[chosen], (0, 0, 0, fill)),
+    candidates = torch.cat([proposals, gt_boxes], 1)
+    labels, deltas = label_rois(candidates, gt_boxes, gt_labels, positive_iou, bg_lo)
+    labels = labels.masked_fill(~torch.cat([real, gt_labels > 0], 1), -1)
+    positive_keys = torch.where(labels > 0, keys, -1.0)
+    place = positive_keys.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+    chosen = (labels > 0) & (place < round(batch * positive_fraction))
+    priority = torch.where(chosen, 1 + keys, torch.where(labels == 0, keys, -1.0))
+    priority, index = priority.topk(min(batch, priority.shape[1]), 1)  # positives, then background
+    labels = labels.gather(1, index).masked_fill(priority < 0, -1)
+    rois, deltas = (rows.gather(1, index[..., None].expand(-1, -1, 4)) for rows in (candidates, deltas))
+    fill = batch - index.shape[1]
+    return RoISample(
+        pad(rois, (0, 0, 0, fill)),
+        pad(labels, (0, fill), value=-1),
+        pad(deltas.masked_fill((labels <= 0)[..., None], 0), (0, 0, 0, fill)),
     )
 
 
 def label_rois(
     rois: Tensor, gt_boxes: Tensor, gt_labels: Tensor, positive_iou: float, bg_lo: float
 ) -> tuple[Tensor, Tensor]:
-    """Return labels (R,) int64 (class, 0 background, -1 neither) and normalised deltas (R, 4) to the best object.
+    """Return labels (..., R) int64 (class, 0 background, -1 neither) and deltas (..., R, 4), normalised.
 
-    Without objects everything is background, whatever `bg_lo` is.
+    Deltas lead to the object of the highest IoU. Without objects everything is background, whatever `bg_lo` is, and
+    the deltas mean nothing.
 
     Args:
-        rois: (R, 4); gt_boxes: (G, 4); gt_labels: (G,) int64; G may be 0.
+        rois: (..., R, 4); gt_boxes: (..., G, 4); gt_labels: (..., G) int64, 0 where the row fills up.
     """
-    if len(gt_boxes) == 0:
-        return torch.zeros(len(rois), dtype=torch.int64, device=rois.device), torch.zeros_like(rois)
-    best, objects = boxes.iou(rois, gt_boxes).max(dim=1)
-    labels = torch.where(best >= positive_iou, gt_labels[objects], 0)
-    labels = torch.where(best < bg_lo, -1, labels)
-    deltas = boxes.encode(gt_boxes[objects], rois) / rois.new_tensor(ROI_DELTA_STD)
-    return labels, deltas
+    # One more empty row, so that there is a best one even if G is 0.
+    gt_boxes, gt_labels = pad(gt_boxes, (0, 0, 0, 1)), pad(gt_labels, (0, 1))
+    best, objects = boxes.iou(rois, gt_boxes).max(-1)
+    labels = torch.where(best >= positive_iou, gt_labels.gather(-1, objects), 0)
+    some = (gt_labels > 0).any(-1, keepdim=True)
+    labels = torch.where((best < bg_lo) & some, -1, labels)
+    own_boxes = gt_boxes.gather(-2, objects[..., None].expand(*objects.shape, 4))
+    return labels, boxes.encode(own_boxes, rois) / rois.new_tensor(ROI_DELTA_STD)

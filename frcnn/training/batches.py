@@ -106,6 +106,7 @@ class Sample:
     anchor_index: np.ndarray
     anchor_labels: np.ndarray
     anchor_deltas: np.ndarray
+    roi_keys: np.ndarray
 
 
 def load_sample(source: Source, index: int, flip: bool, rng: np.random.Generator) -> Sample:
@@ -120,9 +121,9 @@ def load_sample(source: Source, index: int, flip: bool, rng: np.random.Generator
     width, height = map(int, targets.size[index])
     labels, gt_labels = targets.image(index, flip)
     image = resize(np.ascontiguousarray(picture), width, height, data.interpolation)
-    return Sample(
-        targets.image_ids[index], image, labels.gt_boxes, gt_labels, *draw_anchors(labels, source.params, rng)
-    )
+    anchors = draw_anchors(labels, source.params, rng)
+    keys = rng.random(source.params.train.post_nms_topk + len(gt_labels), np.float32)
+    return Sample(targets.image_ids[index], image, labels.gt_boxes, gt_labels, *anchors, keys)
 
 
 def draw_anchors(labels: Labels, params: Params, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -156,7 +157,9 @@ def collate(samples: list[Sample], source: Source) -> Batch:
     most = max(len(sample.gt_labels) for sample in samples)
     gt_boxes = np.zeros((len(samples), most, 4), np.float32)
     gt_labels = np.zeros((len(samples), most), np.int64)
+    keys = np.zeros((len(samples), source.params.train.post_nms_topk + most), np.float32)
     for i, sample in enumerate(samples):
+        keys[i, : len(sample.roi_keys)] = sample.roi_keys
         gt_boxes[i, : len(sample.gt_boxes)], gt_labels[i, : len(sample.gt_labels)] = sample.gt_boxes, sample.gt_labels
     return Batch(
         images,
@@ -166,5 +169,6 @@ def collate(samples: list[Sample], source: Source) -> Batch:
         torch.from_numpy(np.stack(index)),
         torch.from_numpy(np.stack([sample.anchor_labels for sample in samples])),
         torch.from_numpy(np.stack([sample.anchor_deltas for sample in samples])),
+        torch.from_numpy(keys),
         [sample.image_id for sample in samples],
     )

@@ -152,6 +152,7 @@ def _step(model: FasterRCNN, job: Job, state: _State, batch: Batch, steps: int) 
     """Do one of the epoch's `steps` batches; return whether the optimizer moved."""
     place = state.offset % job.train.grad_accum
     group = min(job.train.grad_accum, steps - state.offset + place)  # the epoch's last may be smaller
+    # Dropout alone draws from torch; anchors and RoIs are drawn by what the batch holds.
     torch.manual_seed(int(np.random.SeedSequence((job.train.seed, job.number, state.step)).generate_state(1)[0]))
     losses = model.losses(batch, job.train, job.precision)
     total = torch.stack(list(losses.values())).sum(0).mean()

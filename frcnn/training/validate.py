@@ -61,7 +61,6 @@ def _mean_loss(
     size = source.params.train.batch_size
     plan = [indices[i : i + size] for i in range(0, len(indices), size)]
     total = 0.0
-    torch.manual_seed(source.params.train.seed)
     for batch in loader(EpochBatches(source, plan, phase=0, epoch=0, augment=False), 0, workers, pin=False):
         losses = model.losses(batch.to(device), source.params.train, precision)
         total += float(sum(loss.sum() for loss in losses.values()))

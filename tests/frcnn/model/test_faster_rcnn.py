@@ -27,7 +27,7 @@ def pictures(sizes: list[tuple[int, int]]) -> list[np.ndarray]:
     return [rng.integers(0, 255, (height, width, 3), dtype=np.uint8) for width, height in sizes]
 
 
-def batch_of(images: torch.Tensor, sizes: list[tuple[int, int]], most: int = 2) -> Batch:
+def batch_of(images: torch.Tensor, sizes: list[tuple[int, int]], most: int = 2, topk: int = 50) -> Batch:
     """Return a batch with one object an image and a few sampled anchors."""
     count = len(sizes)
     gt_boxes, gt_labels = torch.zeros(count, most, 4), torch.zeros(count, most, dtype=torch.int64)
@@ -35,7 +35,8 @@ def batch_of(images: torch.Tensor, sizes: list[tuple[int, int]], most: int = 2) 
     index = torch.arange(12).repeat(count, 1)
     labels = torch.tensor([1, 1] + [0] * 9 + [-1]).repeat(count, 1)
     deltas = torch.full((count, 12, 4), 0.1)
-    return Batch(images, sizes, gt_boxes, gt_labels, index, labels, deltas, [str(i) for i in range(count)])
+    keys = torch.rand(count, 5000, generator=torch.Generator().manual_seed(1))[:, : topk + most]
+    return Batch(images, sizes, gt_boxes, gt_labels, index, labels, deltas, keys, [str(i) for i in range(count)])
 
 
 def test_four_losses_an_image(params: Params) -> None:
@@ -48,6 +49,7 @@ def test_four_losses_an_image(params: Params) -> None:
 def test_an_image_without_objects_has_losses_but_no_box_losses(params: Params) -> None:
     batch = batch_of(pad_images(pictures(SIZES)), SIZES)
     batch = replace(batch, gt_boxes=torch.zeros(2, 0, 4), gt_labels=torch.zeros(2, 0, dtype=torch.int64))
+    batch = replace(batch, roi_keys=batch.roi_keys[:, :50])
     losses = build(params).losses(replace(batch, anchor_labels=batch.anchor_labels.clamp(max=0)), params.train)
     assert (losses["loss_rpn_box"] == 0).all()
     assert (losses["loss_roi_box"] == 0).all()
@@ -130,7 +132,7 @@ def test_frozen_parts_keep_their_bits(params: Params, backbone: str, norm: str, 
 
 
 def test_what_fills_up_the_rois_does_not_enter_the_batch_norm(params: Params) -> None:
-    batch = batch_of(pad_images(pictures(SIZES)), SIZES)
+    batch = batch_of(pad_images(pictures(SIZES)), SIZES, topk=10)
     seen = []
     for roi_batch in (64, 4000):  # far more than there are RoIs
         model = build(params).train()

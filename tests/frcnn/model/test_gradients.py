@@ -25,6 +25,7 @@ from frcnn.training.batches import Sample, Source, collate, draw_anchors
 from frcnn.training.optimizer import build_optimizer, set_learning_rate
 
 OBJECTS = [[(12, 10, 60, 52)], [(4, 30, 40, 88), (30, 8, 78, 40)]]
+TOPK = 30  # proposals in training
 SIZES = [(96, 72), (80, 104)]
 RPN, ROI = ("loss_rpn_cls", "loss_rpn_box"), ("loss_roi_cls", "loss_roi_box")
 # Anchors 4 and 1 in the first image, 0, 5 and 2 in the second; -1 fills up. Some distances lie beyond the quadratic.
@@ -41,7 +42,7 @@ def normal(*shape: int, seed: int = 0, grad: bool = True) -> Tensor:
 @pytest.fixture
 def train(params: Params) -> Train:
     """All candidates are taken, so that no drawing of RoIs enters."""
-    return replace(params.train, roi_batch=300, post_nms_topk=30)
+    return replace(params.train, roi_batch=300, post_nms_topk=TOPK)
 
 
 def build(params: Params, **model_changes: object) -> FasterRCNN:
@@ -61,8 +62,9 @@ def make_batch(params: Params) -> Batch:
         assert len(labels.positive_index)
         image = rng.integers(0, 255, (height, width, 3), dtype=np.uint8)
         classes = np.arange(1, 1 + len(objects))
-        samples.append(Sample(str(i), image, labels.gt_boxes, classes, *draw_anchors(labels, params, rng)))
-    return collate(samples, Source(None, [], params))
+        keys = rng.random(TOPK + len(objects), np.float32)
+        samples.append(Sample(str(i), image, labels.gt_boxes, classes, *draw_anchors(labels, params, rng), keys))
+    return collate(samples, Source(None, [], replace(params, train=replace(params.train, post_nms_topk=TOPK))))
 
 
 def backward(model: FasterRCNN, batch: Batch, train: Train, names: Iterable[str]) -> None:
@@ -181,9 +183,10 @@ def test_decode_beyond_the_clamp_moves_but_does_not_grow() -> None:
 
 
 def test_roi_align_has_its_gradient() -> None:
-    features = normal(2, 5, 6)
-    inside = torch.tensor([[0.3, 0.2, 4.4, 3.1], [2.15, 1.3, 5.9, 4.85], [0.6, 3.3, 1.1, 4.7]], dtype=torch.float64)
-    assert gradcheck(lambda features, rois: roi_align(features, rois, 2, 2), (features, inside.requires_grad_()))
+    features, cells = normal(1, 2, 5, 6), torch.tensor([[[6.0, 5]]], dtype=torch.float64)
+    inside = torch.tensor([[[0.3, 0.2, 4.4, 3.1], [2.15, 1.3, 5.9, 4.85], [0.6, 3.3, 1.1, 4.7]]], dtype=torch.float64)
+    inputs = (features, inside.requires_grad_())
+    assert gradcheck(lambda features, rois: roi_align(features, cells, rois, 2, 2), inputs)
 
 
 # ---- the whole network
@@ -220,7 +223,7 @@ def test_the_whole_gradient_is_the_slope(
     def generate_once(*args: object, **options: object) -> list[Tensor]:
         if not proposals:
             proposals.extend(generate(*args, **options))
-        return proposals
+        return proposals  # boxes, and which are real
 
     monkeypatch.setattr(faster_rcnn, "generate_proposals", generate_once)
 

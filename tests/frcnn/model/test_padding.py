@@ -21,6 +21,7 @@ SIZE = (90, 75)  # of the image that is looked at; no multiple of 16, so that it
 OBJECTS = [(10, 8, 50, 44), (30, 25, 85, 70)]
 # Radius of the receptive field of a cell, in pixels: the stride-16 layers reach so far to each side.
 RADIUS = {"resnet18": 105, "resnet50": 133, "vgg16": 98}
+TOPK = 60  # proposals in training
 DETECT = Detect(score_threshold=0.0, pre_nms_topk=200, post_nms_topk=30)
 
 
@@ -50,7 +51,12 @@ def make_sample(params: Params, backbone: str, image: np.ndarray, objects: list[
         np.array(objects, np.float32).reshape(-1, 4), image.shape[1], image.shape[0], backbone, params.anchors
     )
     drawn = draw_anchors(labels, params, np.random.default_rng(seed))
-    return Sample(str(seed), image, labels.gt_boxes, np.arange(1, 1 + len(objects)), *drawn)
+    keys = np.random.default_rng(seed).random(TOPK + len(objects), np.float32)
+    return Sample(str(seed), image, labels.gt_boxes, np.arange(1, 1 + len(objects)), *drawn, keys)
+
+
+def with_topk(params: Params) -> Params:
+    return replace(params, train=replace(params.train, post_nms_topk=TOPK))
 
 
 def noise(width: int, height: int, seed: int) -> np.ndarray:
@@ -73,18 +79,16 @@ def one_of(batch: Batch, i: int) -> Batch:
 
 def outcome(model: FasterRCNN, batch: Batch, params: Params, monkeypatch: pytest.MonkeyPatch) -> list[list[Tensor]]:
     """Return, for each image, its four losses, its proposals in training and in detection, and its detections."""
-    proposals: list[list[Tensor]] = []
+    proposals: list[tuple[Tensor, Tensor]] = []
     generate = faster_rcnn.generate_proposals
     with monkeypatch.context() as patch:
         patch.setattr(
             faster_rcnn, "generate_proposals", lambda *a, **k: proposals.append(generate(*a, **k)) or proposals[-1]
         )
-        # More RoIs than there are candidates: all are taken, and which random numbers they drew does not matter.
-        losses = model.losses(batch, replace(params.train, roi_batch=400, post_nms_topk=60))
+        losses = model.losses(batch, replace(params.train, roi_batch=16, post_nms_topk=TOPK))
         found = model.detect(batch.images, batch.sizes, DETECT)
-    in_training, in_detection = proposals
     return [
-        [*(losses[name][i] for name in LOSSES), in_training[i], in_detection[i], *found[i]]
+        [*(losses[name][i] for name in LOSSES), *(boxes[i, real[i]] for boxes, real in proposals), *found[i]]
         for i in range(len(batch.sizes))
     ]
 
@@ -92,7 +96,7 @@ def outcome(model: FasterRCNN, batch: Batch, params: Params, monkeypatch: pytest
 @pytest.mark.parametrize("place", [0, 1])
 def test_no_neighbour_matters(model: FasterRCNN, params: Params, place: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Losses, proposals and detections of an image in a batch are those of it alone at the same padded size."""
-    params = replace(params, model=model.config.model)
+    params = with_topk(replace(params, model=model.config.model))
     backbone, source = model.config.model.backbone, Source(None, [], params)
     watched = make_sample(params, backbone, noise(*SIZE, 0), OBJECTS, seed=0)
     alone: list[Tensor] = []
@@ -141,6 +145,7 @@ def test_padding_matters_only_through_the_convolutions(
     config = DetectorConfig(["a", "b", "c"], settings, params.anchors, params.data, preprocessing_of("resnet18"))
     torch.manual_seed(0)
     model = FasterRCNN(config).double().train()
+    params = with_topk(params)
     source = Source(None, [], params)
     watched = make_sample(params, "resnet18", noise(*SIZE, 0), OBJECTS, seed=0)
     alone = outcome(model, collate([watched], source), params, monkeypatch)[0]
@@ -157,7 +162,7 @@ def test_padding_matters_only_through_the_convolutions(
 @pytest.mark.parametrize("size", [(90, 75), (16, 16), (160, 96), (257, 131)])
 def test_a_batch_of_one_is_not_padded(params: Params, size: tuple[int, int]) -> None:
     sample = make_sample(params, params.model.backbone, noise(*size, 0), [(1, 1, 15, 15)], seed=0)
-    batch = collate([sample], Source(None, [], params))
+    batch = collate([sample], Source(None, [], with_topk(params)))
     assert batch.sizes == [size]
     assert batch.images.shape == (1, 3, size[1], size[0])
     assert np.array_equal(batch.images[0].permute(1, 2, 0).numpy(), sample.image)

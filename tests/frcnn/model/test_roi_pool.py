@@ -19,13 +19,19 @@ def random_rois(count: int, width: float, height: float) -> torch.Tensor:
     return rois
 
 
+def pool_one(features: torch.Tensor, rois: torch.Tensor, **options) -> torch.Tensor:
+    """Pool the RoIs (R, 4) of one image from its features (D, H, W)."""
+    return pool_rois(features[None], [features.shape[1:]], rois[None], **options)[0]
+
+
 @pytest.mark.parametrize(("size", "sampling_ratio"), [(7, 2), (5, 1), (2, 3)])
 def test_forward_and_gradient_equal_torchvision(size: int, sampling_ratio: int) -> None:
     torch.manual_seed(0)
-    features = torch.randn(6, 20, 31, dtype=torch.float64, requires_grad=True)
-    rois = random_rois(40, 31, 20).double()
-    ours = roi_align(features, rois, size, sampling_ratio)
-    theirs = torchvision_roi_align(features[None], [rois], size, 1.0, sampling_ratio, aligned=True)
+    features = torch.randn(2, 6, 20, 31, dtype=torch.float64, requires_grad=True)
+    rois = torch.stack([random_rois(40, 31, 20), random_rois(40, 25, 18)]).double()
+    ours = roi_align(features, torch.tensor([[[31.0, 20]], [[25, 18]]]), rois, size, sampling_ratio)
+    own = ((features[:1], rois[0]), (features[1:, :, :18, :25], rois[1]))  # the second image is padded
+    theirs = torch.stack([torchvision_roi_align(m, [r], size, 1.0, sampling_ratio, aligned=True) for m, r in own])
     torch.testing.assert_close(ours, theirs, atol=1e-10, rtol=1e-10)
     weights = torch.randn_like(ours)
     [gradient], [expected] = (torch.autograd.grad((out * weights).sum(), features) for out in (ours, theirs))
@@ -33,15 +39,16 @@ def test_forward_and_gradient_equal_torchvision(size: int, sampling_ratio: int) 
 
 
 def test_no_rois() -> None:
-    assert roi_align(torch.rand(4, 5, 5), torch.zeros(0, 4), 7, 2).shape == (0, 4, 7, 7)
+    found = roi_align(torch.rand(2, 4, 5, 5), torch.tensor([[[5, 5]], [[5, 5]]]), torch.zeros(2, 0, 4), 7, 2)
+    assert found.shape == (2, 0, 4, 7, 7)
 
 
 def test_training_and_detection_see_the_same() -> None:
     features, rois = torch.randn(6, 20, 31), random_rois(40, 31 * 16, 20 * 16)
     options = {"op": "align", "size": 7, "sampling_ratio": 2, "clip": True, "stride": 16}
     with torch.no_grad():
-        detection = pool_rois(features, rois, **options)
-    torch.testing.assert_close(pool_rois(features, rois, **options), detection, atol=1e-4, rtol=1e-4)
+        detection = pool_one(features, rois, **options)
+    torch.testing.assert_close(pool_one(features, rois, **options), detection, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("op", ["align", "pool"])
@@ -49,9 +56,9 @@ def test_an_roi_beyond_the_grid_has_no_empty_bin(op: str) -> None:
     # 37 rows of 16 px end at 592; the image, and so the RoI, reaches to 600. Unclipped RoIPool leaves rows at 0.
     features = torch.ones(3, 37, 50)
     options = {"op": op, "size": 7, "sampling_ratio": 2, "stride": 16}
-    pooled = pool_rois(features, torch.tensor([[100.0, 560, 300, 600]]), clip=True, **options)
+    pooled = pool_one(features, torch.tensor([[100.0, 560, 300, 600]]), clip=True, **options)
     torch.testing.assert_close(pooled, torch.ones_like(pooled))
-    unclipped = pool_rois(features, torch.tensor([[100.0, 560, 300, 600]]), clip=False, **options)
+    unclipped = pool_one(features, torch.tensor([[100.0, 560, 300, 600]]), clip=False, **options)
     if op == "pool":
         assert unclipped.amax((0, 1, 3)).tolist() == [1, 1, 1, 1, 0, 0, 0]  # as published
     else:
@@ -80,14 +87,14 @@ def test_roi_pool_rounds_as_published() -> None:
     features = torch.randn(2, 37, 50)
     rois = random_rois(40, 800, 600)
     rois[3] = torch.tensor([8.0, 24, 40, 56])  # halves of a cell: 1, 2, 3, 4
-    pooled = pool_rois(features, rois, op="pool", size=7, sampling_ratio=2, clip=False, stride=16)
+    pooled = pool_one(features, rois, op="pool", size=7, sampling_ratio=2, clip=False, stride=16)
     for found, roi in zip(pooled, rois.tolist(), strict=True):
         torch.testing.assert_close(found, slow_roi_pool(features, roi, 7))
 
 
 def test_roi_pool_takes_the_largest() -> None:
     features = torch.arange(16.0).view(1, 4, 4)
-    pooled = pool_rois(
+    pooled = pool_one(
         features, torch.tensor([[0.0, 0, 47, 47]]), op="pool", size=2, sampling_ratio=0, clip=True, stride=16
     )
     assert pooled.flatten().tolist() == [5, 7, 13, 15]

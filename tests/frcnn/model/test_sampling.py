@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from frcnn.model.roi_heads import roi_losses
-from frcnn.model.sampling import label_rois, sample_anchors, sample_rois
+from frcnn.model.sampling import RoISample, label_rois, sample_anchors, sample_rois
 from frcnn.params import Params
 
 OPTIONS = {"batch": 8, "positive_fraction": 0.25, "positive_iou": 0.5, "bg_lo": 0.0}
@@ -33,10 +33,17 @@ def test_sample_anchors(positives: int, negatives: int, expected: tuple[int, int
     assert len(set(background.tolist())) == len(background)
 
 
+def draw(proposals: torch.Tensor, gt_boxes: torch.Tensor, gt_labels: torch.Tensor, **more) -> RoISample:
+    """Sample from one image's proposals (P, 4), all of them real."""
+    real = torch.ones(1, len(proposals), dtype=torch.bool)
+    keys = torch.rand(1, len(proposals) + gt_labels.shape[1])
+    return sample_rois(proposals[None], real, gt_boxes, gt_labels, keys, **(OPTIONS | more))
+
+
 def test_objects_join_and_positives_are_limited() -> None:
     gt = torch.tensor([[[0.0, 0, 10, 10], [20, 20, 40, 40]]])
-    proposals = [torch.cat([gt[0].repeat(5, 1), torch.tensor([[50.0, 50, 60, 60]]).repeat(20, 1)])]
-    sample = sample_rois(proposals, gt, torch.tensor([[3, 5]]), **OPTIONS)
+    proposals = torch.cat([gt[0].repeat(5, 1), torch.tensor([[50.0, 50, 60, 60]]).repeat(20, 1)])
+    sample = draw(proposals, gt, torch.tensor([[3, 5]]))
     assert sample.rois.shape == (1, 8, 4)
     assert (sample.labels > 0).sum() == 2
     assert (sample.labels == 0).sum() == 6
@@ -44,15 +51,44 @@ def test_objects_join_and_positives_are_limited() -> None:
 
 def test_without_proposals_the_objects_remain_and_filling_is_marked() -> None:
     gt = torch.tensor([[[0.0, 0, 10, 10]]])
-    sample = sample_rois([torch.zeros(0, 4)], gt, torch.tensor([[2]]), **OPTIONS)
+    sample = draw(torch.zeros(0, 4), gt, torch.tensor([[2]]))
     assert sample.labels.tolist() == [[2, -1, -1, -1, -1, -1, -1, -1]]
     assert sample.rois[0, 0].tolist() == [0, 0, 10, 10]
     assert sample.deltas[0, 0].tolist() == [0, 0, 0, 0]
 
 
 def test_an_image_without_objects_trains_as_background() -> None:
-    sample = sample_rois([torch.rand(5, 4)], torch.zeros(1, 0, 4), torch.zeros(1, 0).long(), **OPTIONS)
+    sample = draw(torch.rand(5, 4), torch.zeros(1, 0, 4), torch.zeros(1, 0).long())
     assert sample.labels.tolist() == [[0, 0, 0, 0, 0, -1, -1, -1]]
+
+
+def test_the_highest_keys_of_those_that_qualify_are_chosen_and_what_fills_up_never() -> None:
+    gt, gt_labels = torch.tensor([[[0.0, 0, 10, 10], [0, 0, 0, 0]]]), torch.tensor([[4, 0]])
+    rois = torch.tensor([[0.0, 0, 10, 9], [0, 0, 9, 10], [50, 50, 60, 60], [70, 70, 90, 90], [0, 0, 0, 0]])
+    real = torch.tensor([[True, True, True, True, False]])
+    keys = torch.tensor([[0.3, 0.8, 0.2, 0.1, 0.9, 0.5, 0.99]])
+    options = OPTIONS | {"batch": 3, "positive_fraction": 0.34}
+    sample = sample_rois(rois[None], real, gt, gt_labels, keys, **options)
+    assert sample.labels.tolist() == [[4, 0, 0]]
+    assert sample.rois[0].tolist() == [rois[i].tolist() for i in (1, 2, 3)]
+    assert sample.deltas[0, 1:].abs().sum() == 0
+    every = sample_rois(rois[None], real, gt, gt_labels, keys, **(options | {"batch": 8, "positive_fraction": 1.0}))
+    assert every.labels.tolist() == [[4, 4, 4, 0, 0, -1, -1, -1]]
+
+
+def test_an_image_of_a_batch_is_sampled_as_alone() -> None:
+    generator = torch.Generator().manual_seed(0)
+    rois = torch.rand(3, 40, 4, generator=generator).cumsum(-1) * 50
+    real = torch.rand(3, 40, generator=generator) < 0.7
+    gt = torch.rand(3, 5, 4, generator=generator).cumsum(-1) * 50
+    gt_labels = torch.tensor([[1, 2, 3, 4, 5], [6, 7, 0, 0, 0], [0, 0, 0, 0, 0]])
+    keys = torch.rand(3, 45, generator=generator)
+    together = sample_rois(rois, real, gt, gt_labels, keys, **OPTIONS)
+    for i in range(3):
+        alone = sample_rois(*(each[i : i + 1] for each in (rois, real, gt, gt_labels, keys)), **OPTIONS)
+        for name in ("rois", "labels", "deltas"):
+            assert torch.equal(getattr(alone, name)[0], getattr(together, name)[i])
+        assert together.deltas.isfinite().all()
 
 
 def test_background_floor() -> None:
@@ -63,7 +99,7 @@ def test_background_floor() -> None:
 
 def test_no_gradient_comes_back() -> None:
     proposals = torch.rand(6, 4, requires_grad=True)
-    sample = sample_rois([proposals], torch.tensor([[[0.0, 0, 1, 1]]]), torch.tensor([[1]]), **OPTIONS)
+    sample = draw(proposals, torch.tensor([[[0.0, 0, 1, 1]]]), torch.tensor([[1]]))
     assert not any(tensor.requires_grad for tensor in (sample.rois, sample.deltas))
 
 

@@ -26,7 +26,17 @@ def make_batch(pictures: list[np.ndarray], backbone: str) -> Batch:
     labels = (torch.arange(256) % 8 == 0).long().repeat(2, 1)
     gt = torch.tensor([[[100.0, 100, 400, 380], [300, 200, 700, 500]]]).repeat(2, 1, 1)
     images = pad_images(pictures)
-    return Batch(images, SIZES, gt, torch.tensor([[7, 15]] * 2), index, labels, torch.zeros(2, 256, 4), ["a", "b"])
+    return Batch(
+        images,
+        SIZES,
+        gt,
+        torch.tensor([[7, 15]] * 2),
+        index,
+        labels,
+        torch.zeros(2, 256, 4),
+        torch.rand(2, 2002),
+        ["a", "b"],
+    )
 
 
 @pytest.mark.slow
