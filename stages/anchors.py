@@ -55,16 +55,17 @@ def run(
 
 def _draw(annotation: "Annotation", image: "LabelledImage", params: Params, folder: Path) -> None:
     """Write a picture with its objects (green) and positive anchors (yellow)."""
+    import numpy as np
     from PIL import Image
 
     from frcnn.anchors.grid import anchor_grid, feature_grid
-    from frcnn.data.pictures import read_picture, resize
+    from frcnn.data.pictures import read_picture
     from frcnn.render import draw_anchors
 
     sizes, ratios = tuple(params.anchors.anchor_sizes), tuple(params.anchors.anchor_ratios)
     grid = feature_grid(*image.size, params.model.backbone)
     anchors = anchor_grid(*grid, sizes, ratios, params.anchors.anchor_offset)
-    picture = resize(read_picture(annotation.path), *image.size, params.data.interpolation)
-    drawn = draw_anchors(picture, image.identity.gt_boxes, anchors[image.identity.positive_index])
+    picture = Image.fromarray(read_picture(annotation.path)).resize(image.size)
+    drawn = draw_anchors(np.asarray(picture), image.identity.gt_boxes, anchors[image.identity.positive_index])
     folder.mkdir(parents=True, exist_ok=True)
     Image.fromarray(drawn).save(folder / f"{annotation.image_id.replace('/', '_')}.png")

@@ -1,10 +1,10 @@
-"""Decode and resize pictures: every mode becomes 8-bit RGB, every EXIF rotation is applied.
+"""Decode pictures: every mode becomes 8-bit RGB, every EXIF rotation is applied.
 
 Boxes belong to the upright picture, as people see it when they draw them; all sizes here are of that picture.
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -21,7 +21,6 @@ TRANSPOSE = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
 def read_picture(path: Path) -> np.ndarray:
@@ -58,15 +57,6 @@ def picture_size(path: Path) -> tuple[int, int]:
 def stored_size(path: Path) -> tuple[int, int]:
     """Return (width, height) in pixels as stored, before EXIF rotation; errors as `picture_size`."""
     return _header(path)[0]
-
-
-def resize(
-    image: np.ndarray, width: int, height: int, interpolation: Literal["bilinear", "bicubic"] = "bilinear"
-) -> np.ndarray:
-    """Resize an (H, W, 3) uint8 image to (height, width, 3) uint8, anti-aliased when it shrinks."""
-    if image.shape[:2] == (height, width):
-        return image
-    return np.asarray(Image.fromarray(image).resize((width, height), RESAMPLING[interpolation]))
 
 
 def _header(path: Path) -> tuple[tuple[int, int], int]:

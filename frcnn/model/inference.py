@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from frcnn import boxes
-from frcnn.data.pictures import resize
+from frcnn.data.resample import resize
 from frcnn.data.resizing import box_scale, resized_size
 from frcnn.model.device import choose_device, choose_precision
 from frcnn.model.faster_rcnn import FasterRCNN

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from frcnn.data.pictures import picture_size, read_picture, resize, stored_size
+from frcnn.data.pictures import picture_size, read_picture, stored_size
 from frcnn.errors import UserError
 
 SIZE = (40, 24)
@@ -90,11 +90,3 @@ def test_floating_point_pixels_are_refused(tmp_path: Path) -> None:
     Image.new("F", SIZE, 0.5).save(tmp_path / "a.tif")
     with pytest.raises(UserError, match="8 bits"):
         read_picture(tmp_path / "a.tif")
-
-
-@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
-def test_resize_is_anti_aliased(interpolation: str) -> None:
-    checks = (np.indices((64, 64)).sum(axis=0) % 2 * 255).astype(np.uint8)
-    small = resize(np.repeat(checks[..., None], 3, axis=2), 16, 8, interpolation)
-    assert small.shape == (8, 16, 3)
-    assert abs(small.astype(int) - 127).max() < 40

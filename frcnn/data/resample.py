@@ -1,0 +1,21 @@
+"""Resize pictures for the network; the only part of reading data that needs torch."""
+
+from typing import Literal
+
+import numpy as np
+import torch
+from torch.nn.functional import interpolate
+
+
+def resize(
+    image: np.ndarray, width: int, height: int, interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+) -> np.ndarray:
+    """Resize an (H, W, 3) uint8 image to (height, width, 3) uint8, anti-aliased when it shrinks.
+
+    This is Pillow's filter as torch computes it, several times faster; bilinear, at most one level of 255 apart.
+    """
+    if image.shape[:2] == (height, width):
+        return image
+    channels_first = torch.from_numpy(np.require(image, requirements=("C", "W"))).permute(2, 0, 1)[None]
+    resized = interpolate(channels_first, (height, width), mode=interpolation, antialias=True)
+    return resized[0].permute(1, 2, 0).contiguous().numpy()
