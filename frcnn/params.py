@@ -90,6 +90,7 @@ class Train:
     seed: Seed
     batch_size: Positive
     grad_accum: Positive
+    base_batch_size: Positive | None
     precision: Literal["float32", "bf16", "auto"]
     deterministic: bool
     flip_probability: Fraction

@@ -9,8 +9,9 @@ from types import FrameType
 import typer
 
 from frcnn.errors import UserError
-from stages import anchors, check, demo, detect, download, evaluate, import_weights, predict, render, train
+from stages import anchors, bench, check, demo, detect, download, evaluate, import_weights, predict, render, train
 from stages.console import error_console
+from stages.launch import launched, leave
 
 app = typer.Typer(
     add_completion=False,
@@ -18,7 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Faster R-CNN as a pipeline of stages; add --debug to any command for tracebacks.",
 )
-for module in (download, anchors, train, detect, evaluate, render, demo, check, predict, import_weights):
+for module in (download, anchors, train, detect, evaluate, render, demo, check, predict, import_weights, bench):
     app.command(module.__name__.removeprefix("stages.").replace("_", "-"))(module.run)
 
 USERS_MISTAKE, OUR_MISTAKE = 2, 1
@@ -41,12 +42,16 @@ def main() -> None:
     except Exception as error:
         if debug:
             raise
-        sys.exit(_report(error))
+        code = _report(error)
+        if launched():
+            leave(code)
+        sys.exit(code)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
     """Leave by an exception, so that half-written files are removed on the way."""
-    error_console.print(f"stopped by {signal.Signals(number).name}", highlight=False)
+    if not launched():  # else the launcher says so
+        error_console.print(f"stopped by {signal.Signals(number).name}", highlight=False)
     raise SystemExit(128 + number)
 
 
@@ -60,3 +65,7 @@ def _report(error: Exception) -> int:
     line = " ".join(text.split())
     error_console.print(f"error: {line}", style="red", markup=False, highlight=False, soft_wrap=True)
     return USERS_MISTAKE if users else OUR_MISTAKE
+
+
+if __name__ == "__main__":
+    main()

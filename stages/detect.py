@@ -8,6 +8,7 @@ import typer
 
 from frcnn.errors import UserError
 from frcnn.params import Detect, load_params, to_dict
+from stages.launch import Nproc, launch, launched, member
 from stages.options import DATASET, DETECTIONS, FINAL_WEIGHTS, Dataset, Device, Overrides, ParamsFile, Weights
 
 if TYPE_CHECKING:
@@ -25,31 +26,43 @@ def run(
     weights: Weights = FINAL_WEIGHTS,
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Detections; .json: COCO results.")] = DETECTIONS,
     device: Device = "auto",
+    nproc: Nproc = 1,
 ) -> None:
     """Read the test split of the dataset and the weights, write detections in original pixels to detections.h5."""
+    params = load_params(params_file, overrides or ())
+    if nproc > 1 and not launched():
+        launch(nproc)
+        return
+
     from frcnn.data.digest import split_sha256
     from frcnn.data.voc import pictures_of, read_classes, read_split
     from frcnn.detections import pack_images, write_detections
     from frcnn.files import sha256_file
     from frcnn.model.inference import load_detector
+    from frcnn.training import distributed
     from stages.console import say, track
 
-    params = load_params(params_file, overrides or ())
     split = params.splits.test
-    class_names = read_classes(dataset)
-    ids = read_split(dataset, split)
-    pictures = pictures_of(dataset, ids)
-    detector = load_detector(weights, device)
-    if detector.class_names != class_names:
-        raise UserError(f"{weights}: trained on other classes than {dataset}/classes.txt lists; train again")
-    made_from = {
-        "weights": sha256_file(weights),
-        "dataset": split_sha256(dataset, split),
-        "detect": to_dict(params.detect),
-    }
-    found = list(track(_detect_all(detector, pictures, params.detect), "detecting", len(ids)))
-    write_detections(out, pack_images(ids, class_names, found, split, made_from))
-    say(f"{out}: {len(ids)} images of {split}, {sum(len(image['scores']) for image in found)} detections")
+    with member(device):
+        with distributed.main_first():
+            class_names = read_classes(dataset)
+            ids = read_split(dataset, split)
+            pictures = pictures_of(dataset, ids)
+            detector = load_detector(weights, distributed.own_device(device))
+            if detector.class_names != class_names:
+                raise UserError(f"{weights}: trained on other classes than {dataset}/classes.txt lists; train again")
+        batch = params.detect.batch_size
+        own = distributed.share(pictures, batch)
+        done = _detect_all(detector, own, params.detect)
+        found = distributed.in_order(list(track(done, "detecting", len(own))), batch)
+        if distributed.is_main():
+            made_from = {
+                "weights": sha256_file(weights),
+                "dataset": split_sha256(dataset, split),
+                "detect": to_dict(params.detect),
+            }
+            write_detections(out, pack_images(ids, class_names, found, split, made_from))
+            say(f"{out}: {len(ids)} images of {split}, {sum(len(image['scores']) for image in found)} detections")
 
 
 def _detect_all(detector: "Detector", pictures: list[Path], settings: Detect) -> "Iterator[dict[str, np.ndarray]]":

@@ -3,11 +3,13 @@
 import ctypes
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 PR_SET_PDEATHSIG = 1  # Linux, prctl(2)
+ECHO = 1.0  # seconds within which a signal is the same one again: a parent of many threads dies once for each
 
 
 class StopWish:
@@ -22,14 +24,18 @@ class StopWish:
 
 @contextmanager
 def stop_on_signal() -> Iterator[StopWish]:
-    """Note SIGINT and SIGTERM instead of dying by them; a second one has its usual effect."""
-    wish = StopWish()
+    """Note SIGINT and SIGTERM instead of dying by them; a later one has its usual effect."""
+    wish, since = StopWish(), 0.0
     usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def note(number: int, frame: FrameType | None) -> None:
-        wish.received = number
-        for each, handler in usual.items():
-            signal.signal(each, handler)
+        nonlocal since
+        if wish.received is None:
+            wish.received, since = number, time.monotonic()
+        elif time.monotonic() - since > ECHO:
+            for each, handler in usual.items():
+                signal.signal(each, handler)
+            signal.raise_signal(number)
 
     for number in usual:
         signal.signal(number, note)

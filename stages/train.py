@@ -1,14 +1,21 @@
-"""Stage `train`: one of the two phases, resumable at any step."""
+"""Stage `train`: one of the two phases, resumable at any step, in one process or several."""
 
+import os
+import signal
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from frcnn.errors import UserError
 from frcnn.files import write_text
 from frcnn.params import load_params
+from stages.launch import Nproc, launch, launched, member
 from stages.options import ANCHORS, DATASET, METRICS, MODELS, AnchorsFile, Dataset, Device, Overrides, ParamsFile
+
+if TYPE_CHECKING:
+    from frcnn.training.loop import Job
 
 
 def run(
@@ -30,9 +37,17 @@ def run(
         int | None,
         typer.Option("--workers", min=0, help="Processes that load pictures; default: 0 on the CPU, else 8."),
     ] = None,
+    nproc: Nproc = 1,
 ) -> None:
     """Read the dataset, anchors.h5 and the weights to start from; write the trained weights and a CSV log."""
+    params = load_params(params_file, overrides or ())
+    checkpoint = checkpoints / f"phase{phase}" / "last.pt"
+    if nproc > 1 and not launched():
+        launch(nproc, checkpoint)
+        return
+
     from frcnn.model.weights import save_weights
+    from frcnn.training import distributed
     from frcnn.training.checkpoint import exclusive
     from frcnn.training.log import NonFiniteLoss
     from frcnn.training.loop import Interrupted, Job, train_phase
@@ -41,13 +56,13 @@ def run(
     from stages.training_bar import training_bar
     from stages.training_job import prepare
 
-    params = load_params(params_file, overrides or ())
-    checkpoint = checkpoints / f"phase{phase}" / "last.pt"
     stop_with_parent()
-    with exclusive(checkpoint.parent):
-        ready = prepare(params, phase, dataset, anchors, models, device)
-        if fresh:
-            checkpoint.unlink(missing_ok=True)
+    with member(device), exclusive(checkpoint.parent) if distributed.is_main() else nullcontext():
+        tell = say if distributed.is_main() else lambda text: None
+        with distributed.main_first():
+            ready = prepare(params, phase, dataset, anchors, models, device)
+            if fresh and distributed.is_main():
+                checkpoint.unlink(missing_ok=True)
         job = Job(
             number=phase,
             phase=params.phase(phase),
@@ -56,29 +71,40 @@ def run(
             checkpoint=checkpoint,
             device=ready.device,
             precision=ready.precision,
-            workers=_workers(ready.device.type) if workers is None else workers,
+            workers=_workers(ready.device.type, distributed.local_world()) if workers is None else workers,
             held_out=ready.held_out,
             checkpoint_seconds=checkpoint_seconds,
             log_steps=log_steps,
         )
-        say(f"{len(ready.source.targets)} images, {ready.device}, {str(ready.precision).removeprefix('torch.')}")
+        tell(_summary(job, distributed.world()))
         try:
             with stop_on_signal() as wish, training_bar(job) as on_step:
-                rows = train_phase(ready.model, job, on_step, wish, say)
+                rows = train_phase(ready.model, job, on_step, wish, tell)
         except NonFiniteLoss as error:
+            if not distributed.is_main():
+                distributed.barrier()  # until the main process has told and ended
             raise UserError(f"{error}; try a lower learning rate or train_phase{phase}.warmup_steps") from error
         except Interrupted:
-            say(f"stopped; the same command goes on from {checkpoint}")
-            raise SystemExit(128 + (wish.received or 0)) from None
-        write_text(metrics / f"train_phase{phase}.csv", _csv(rows))
-        save_weights(models / f"phase{phase}.safetensors", ready.model, ready.trained_on)
-    say(f"{models}/phase{phase}.safetensors: {rows[-1]['step']} steps, last loss {rows[-1]['loss']:.4f}")
+            tell(f"stopped; the same command goes on from {checkpoint}")
+            distributed.barrier()  # whoever ended before would have the others stopped
+            raise SystemExit(128 + (wish.received or signal.SIGTERM)) from None
+        if distributed.is_main():
+            write_text(metrics / f"train_phase{phase}.csv", _csv(rows))
+            save_weights(models / f"phase{phase}.safetensors", ready.model, ready.trained_on)
+        tell(f"{models}/phase{phase}.safetensors: {rows[-1]['step']} steps, last loss {rows[-1]['loss']:.4f}")
 
 
-def _workers(device: str) -> int:
-    import os
+def _summary(job: "Job", processes: int) -> str:
+    parts = [f"{len(job.source.targets)} images", str(job.device), str(job.precision).removeprefix("torch.")]
+    if processes > 1:
+        parts.append(f"{processes} processes")
+        if job.device.type == "cpu" and job.source.params.model.norm == "trained":
+            parts.append("batch norm by each process's own images")
+    return ", ".join(parts)
 
-    return 0 if device == "cpu" else min(8, os.cpu_count() or 1)
+
+def _workers(device: str, processes: int) -> int:
+    return 0 if device == "cpu" else min(8, max(1, (os.cpu_count() or 1) // processes))
 
 
 def _csv(rows: list[dict[str, Any]]) -> str:

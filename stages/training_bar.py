@@ -8,6 +8,7 @@ from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
+from frcnn.training.distributed import is_main
 from frcnn.training.loop import Job, Report
 from stages.console import error_console, progress
 
@@ -28,7 +29,7 @@ def training_bar(job: Job) -> Iterator[Callable[[Report], None]]:
         epoch = f"phase {job.number}, epoch {report.epoch}/{job.phase.epochs}"
         bar.update(task, description=epoch, completed=report.step, total=report.steps)
 
-    if not error_console.is_terminal:
+    if not error_console.is_terminal or not is_main():
         yield show
         return
     with Live(Group(bar, status), console=error_console, transient=True):

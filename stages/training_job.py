@@ -18,6 +18,7 @@ from frcnn.model.faster_rcnn import FasterRCNN
 from frcnn.model.pretrained import load_pretrained
 from frcnn.model.weights import load_model, read_config
 from frcnn.params import Params, to_dict
+from frcnn.training import distributed
 from frcnn.training.batches import Source
 from frcnn.training.checkpoint import fingerprint
 from frcnn.training.validate import split_held_out
@@ -43,7 +44,12 @@ def prepare(params: Params, phase: int, dataset: Path, anchors: Path, models: Pa
     Raises:
         UserError: something is missing or does not fit; nothing has been written.
     """
-    device = _device(device_name, params)
+    if distributed.world() > params.train.batch_size:
+        raise UserError(
+            f"train.batch_size: {params.train.batch_size}, for all processes together, leaves some of "
+            f"{distributed.world()} without work; raise it, or start fewer"
+        )
+    device = _device(distributed.own_device(device_name), params)
     class_names = read_classes(dataset)
     recipe = recipe_of(params, class_names, split_sha256(dataset, params.splits.train))
     targets = read_targets(anchors, recipe)

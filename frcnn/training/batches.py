@@ -10,12 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.nn.functional import pad
 from torch.utils.data import DataLoader, Dataset
 
 from frcnn.anchors.grid import feature_grid
 from frcnn.anchors.label import Labels
 from frcnn.anchors.targets import AnchorTargets
-from frcnn.data.pictures import read_picture, resize
+from frcnn.data.pictures import read_picture
+from frcnn.data.resample import resize
 from frcnn.errors import UserError
 from frcnn.model.faster_rcnn import Batch
 from frcnn.model.inference import pad_images
@@ -56,9 +58,21 @@ def plan_epoch(source: Source, indices: np.ndarray, phase: int, epoch: int) -> l
 class EpochBatches(Dataset[Batch]):
     """The batches of one epoch, made on demand in a loading worker."""
 
-    def __init__(self, source: Source, plan: list[np.ndarray], phase: int, epoch: int, augment: bool = True) -> None:
-        """Serve the plan's batches; `augment` allows flipping."""
-        self.source, self.plan, self.augment = source, plan, augment
+    def __init__(
+        self,
+        source: Source,
+        plan: list[np.ndarray],
+        phase: int,
+        epoch: int,
+        augment: bool = True,
+        part: tuple[int, int] = (0, 1),
+    ) -> None:
+        """Serve the plan's batches; `augment` allows flipping.
+
+        Of each batch only `part` is served, (rank, world) of `distributed`: every `world`-th image from `rank` on, or
+        where there is none the first, which must not count. It is padded as the whole batch would be.
+        """
+        self.source, self.plan, self.augment, self.part = source, plan, augment, part
         self.key = (phase, epoch)
 
     def __len__(self) -> int:
@@ -67,7 +81,11 @@ class EpochBatches(Dataset[Batch]):
 
     def __getitem__(self, step: int) -> Batch:
         """Return batch `step` of the epoch."""
-        return collate([self._sample(int(index)) for index in self.plan[step]], self.source)
+        whole = self.plan[step]
+        rank, world = self.part
+        own = whole[rank::world] if rank < len(whole) else whole[:1]
+        width, height = map(int, self.source.targets.size[whole].max(0))
+        return collate([self._sample(int(index)) for index in own], self.source, (width, height))
 
     def _sample(self, index: int) -> "Sample":
         train = self.source.params.train
@@ -143,9 +161,12 @@ def draw_anchors(labels: Labels, params: Params, rng: np.random.Generator) -> tu
     return index, kind, deltas
 
 
-def collate(samples: list[Sample], source: Source) -> Batch:
-    """Pad samples to a common size; anchors move from each image's own grid to the padded one."""
+def collate(samples: list[Sample], source: Source, size: tuple[int, int]) -> Batch:
+    """Pad samples to a size (width, height); anchors move from each image's own grid to the padded one."""
     images = pad_images([sample.image for sample in samples])
+    missing = (0, size[0] - images.shape[3], 0, size[1] - images.shape[2])
+    if any(missing):
+        images = pad(images, missing)
     model, anchors = source.params.model, source.params.anchors
     per_cell = len(anchors.anchor_sizes) * len(anchors.anchor_ratios)
     _, columns = feature_grid(images.shape[3], images.shape[2], model.backbone)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from frcnn.model.faster_rcnn import LOSSES
+from frcnn.training import distributed
 
 COLUMNS = ("epoch", "step", "images", "learning_rate", *LOSSES, "loss", "val_loss", "val_mAP")
 
@@ -20,7 +21,8 @@ class NonFiniteLoss(Exception):
 class Log:
     """Rows of the CSV and the sums of the row to come.
 
-    Losses stay on the device until `collect` asks for them, so that a step does not wait for the host.
+    Losses stay on the device until `collect` asks for them, so that a step does not wait for the host. They are those
+    of the whole batch in every process, though each process computes its own share.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -29,17 +31,21 @@ class Log:
     _pending: list[tuple[int, list[str], Tensor]] = field(default_factory=list)
 
     def add(self, step: int, image_ids: list[str], losses: dict[str, Tensor]) -> None:
-        """Note the losses (each (N,)) of a step."""
-        self._pending.append((step, image_ids, torch.stack([losses[name].detach() for name in LOSSES])))
+        """Note the losses (each (N,), of this process's share) of a step on the images of the whole batch."""
+        own = torch.stack([losses[name].detach() for name in LOSSES])
+        self._pending.append((step, image_ids, distributed.place(own, len(image_ids))))
 
     def collect(self) -> None:
-        """Take the noted losses into the sums.
+        """Take the noted losses into the sums; every process must come here after the same steps.
 
         Raises:
-            NonFiniteLoss: at the first step that has one.
+            NonFiniteLoss: at the first step that has one, in every process.
         """
-        for step, image_ids, losses in self._pending:
-            values = losses.cpu()
+        if not self._pending:
+            return
+        together = distributed.add_up(torch.cat([losses for _, _, losses in self._pending], 1))
+        lengths = [len(image_ids) for _, image_ids, _ in self._pending]
+        for (step, image_ids, _), values in zip(self._pending, together.split(lengths, 1), strict=True):
             if not values.isfinite().all():
                 raise NonFiniteLoss(_describe(step, image_ids, values))
             self.sums = [total + value for total, value in zip(self.sums, values.sum(1).tolist(), strict=True)]

@@ -1,4 +1,7 @@
-"""Train one phase: epochs, steps, checkpoints; the same bytes whether interrupted or not."""
+"""Train one phase: epochs, steps, checkpoints; the same bytes whether interrupted or not.
+
+Several processes run this in step, each with its share of every batch; see `frcnn.training.distributed`.
+"""
 
 import math
 import time
@@ -13,11 +16,14 @@ import torch
 from frcnn.data.annotation import Annotation
 from frcnn.model.faster_rcnn import Batch, FasterRCNN
 from frcnn.params import Phase, Train
+from frcnn.training import distributed
 from frcnn.training.batches import EpochBatches, Source, loader, plan_epoch
 from frcnn.training.checkpoint import load_checkpoint, save_checkpoint
 from frcnn.training.log import Log
 from frcnn.training.optimizer import build_optimizer, learning_rate, set_learning_rate
 from frcnn.training.validate import split_held_out, validate
+
+Losses = Callable[..., dict[str, torch.Tensor]]  # `FasterRCNN.losses`
 
 COLLECT_EVERY = 10  # steps on CUDA between looks at the losses, which make the host wait for the device
 
@@ -91,7 +97,7 @@ def train_phase(
     Args:
         model: on its device, with the weights that the phase starts from.
         on_step: called after every step.
-        should_stop: asked after every step; on True the state is saved.
+        should_stop: asked after every step; where any process says True the state is saved.
         notify: told in a line whether an earlier run is resumed.
 
     Returns:
@@ -100,18 +106,24 @@ def train_phase(
     Raises:
         Interrupted: `should_stop` said so.
         NonFiniteLoss: the last checkpoint is kept.
+        UserError: other processes read another checkpoint or other data.
     """
+    losses = distributed.averaged(model, model.losses, job.device)
     state = _State(build_optimizer(model, job.train), Log())
     notify(_resume(model, job, state))
+    distributed.require_same(
+        (job.fingerprint, state.step, state.epoch),
+        f"{job.checkpoint}: not what the main process has; all need the same data, weights and checkpoints",
+    )
     indices, held_out = split_held_out(len(job.source.targets), job.train.val_fraction, job.train.seed)
     model.train()
     while state.epoch < job.phase.epochs:
-        _train_epoch(model, job, state, indices, on_step, should_stop)
+        _train_epoch(model, losses, job, state, indices, on_step, should_stop)
         more = {}
         if len(held_out) and ((state.epoch + 1) % job.train.val_every == 0 or state.epoch + 1 == job.phase.epochs):
             more = validate(model, job.source, held_out, job.held_out, job.device, job.precision, job.workers)
             _keep_best(model, state, more["val_mAP"])
-        state.log.close_row(state.epoch + 1, state.step, learning_rate(state.step - 1, job.phase), **more)
+        state.log.close_row(state.epoch + 1, state.step, learning_rate(state.step - 1, job.phase, job.train), **more)
         state.epoch, state.offset = state.epoch + 1, 0
         _save(model, job, state)
     if job.train.keep == "best" and state.best:
@@ -121,6 +133,7 @@ def train_phase(
 
 def _train_epoch(
     model: FasterRCNN,
+    losses: Losses,
     job: Job,
     state: _State,
     indices: np.ndarray,
@@ -128,39 +141,44 @@ def _train_epoch(
     should_stop: Callable[[], bool],
 ) -> None:
     plan = plan_epoch(job.source, indices, job.number, state.epoch)
-    batches = EpochBatches(job.source, plan, job.number, state.epoch)
+    part = (distributed.rank(), distributed.world())
+    batches = EpochBatches(job.source, plan, job.number, state.epoch, part=part)
     saved = time.monotonic()
     for batch in loader(batches, state.offset, job.workers, pin=job.device.type == "cuda"):
-        updated = _step(model, job, state, batch.to(job.device), len(plan))
+        updated = _step(losses, job, state, batch.to(job.device), plan)
         if job.device.type == "cpu" or state.step % COLLECT_EVERY == 0:
             state.log.collect()
         on_step(_report(job, state, len(plan)))
         if state.step % job.log_steps == 0 and state.offset < len(plan):
             state.log.collect()
-            state.log.close_row(state.epoch + 1, state.step, learning_rate(state.step - 1, job.phase))
+            state.log.close_row(state.epoch + 1, state.step, learning_rate(state.step - 1, job.phase, job.train))
         if updated:  # gradients of a half-accumulated step are not saved
-            if should_stop():
+            stop, due = distributed.any_of(should_stop(), time.monotonic() - saved >= job.checkpoint_seconds)
+            if stop:
                 _save(model, job, state)
                 raise Interrupted
-            if time.monotonic() - saved >= job.checkpoint_seconds:
+            if due:
                 _save(model, job, state)
                 saved = time.monotonic()
     state.log.collect()
 
 
-def _step(model: FasterRCNN, job: Job, state: _State, batch: Batch, steps: int) -> bool:
-    """Do one of the epoch's `steps` batches; return whether the optimizer moved."""
+def _step(losses: Losses, job: Job, state: _State, batch: Batch, plan: list[np.ndarray]) -> bool:
+    """Do this process's share of one of the epoch's batches; return whether the optimizer moved."""
     place = state.offset % job.train.grad_accum
-    group = min(job.train.grad_accum, steps - state.offset + place)  # the epoch's last may be smaller
-    # Dropout alone draws from torch; anchors and RoIs are drawn by what the batch holds.
-    torch.manual_seed(int(np.random.SeedSequence((job.train.seed, job.number, state.step)).generate_state(1)[0]))
-    losses = model.losses(batch, job.train, job.precision)
-    total = torch.stack(list(losses.values())).sum(0).mean()
-    (total / group).backward()
-    state.log.add(state.step + 1, batch.image_ids, losses)
+    group = min(job.train.grad_accum, len(plan) - state.offset + place)  # the epoch's last may be smaller
     updated = place + 1 == group
+    whole = plan[state.offset]
+    # Dropout alone draws from torch; anchors and RoIs are drawn by what the batch holds.
+    key = (job.train.seed, job.number, state.step, distributed.rank())
+    torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
+    with distributed.averaging(losses, now=updated):
+        found = losses(batch, job.train, job.precision)
+        total = distributed.mean_of_batch(torch.stack(list(found.values())).sum(0), len(whole))
+        (total / group).backward()
+    state.log.add(state.step + 1, [job.source.targets.image_ids[index] for index in whole], found)
     if updated:
-        set_learning_rate(state.optimizer, learning_rate(state.step, job.phase))
+        set_learning_rate(state.optimizer, learning_rate(state.step, job.phase, job.train))
         state.optimizer.step()
         state.optimizer.zero_grad(set_to_none=True)
     state.step += 1
@@ -193,7 +211,8 @@ def _save(model: FasterRCNN, job: Job, state: _State) -> None:
         "step": state.step,
         "best": state.best,
     }
-    save_checkpoint(job.checkpoint, content)
+    if distributed.is_main():
+        save_checkpoint(job.checkpoint, content)
 
 
 def _resume(model: FasterRCNN, job: Job, state: _State) -> str:

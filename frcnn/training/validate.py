@@ -12,6 +12,7 @@ from frcnn.evaluation.voc_ap import Scored, evaluate_arrays, join_objects, mean_
 from frcnn.model.faster_rcnn import FasterRCNN
 from frcnn.model.inference import Detector, detect_images
 from frcnn.params import Detect
+from frcnn.training import distributed
 from frcnn.training.batches import EpochBatches, Source, loader
 
 IOU_THRESHOLD = 0.5
@@ -35,17 +36,23 @@ def validate(
 ) -> dict[str, float]:
     """Return val_loss (mean an image, no flipping, same samples at every call) and val_mAP (11-point, IoU 0.5).
 
+    Several processes share the work and return the same.
+
     Args:
         annotations: of the images of `indices`, in that order, with difficult objects.
     """
     was_training = model.training
     model.eval()
+    distributed.share_buffers(model)
     try:
         loss = _mean_loss(model, source, indices, device, precision, workers)
         detector, settings = Detector(model, device), Detect()
-        found = [detect_images(detector, [read_picture(item.path)], settings)[0] for item in annotations]
+        own = [
+            detect_images(detector, [read_picture(item.path)], settings)[0] for item in distributed.share(annotations)
+        ]
     finally:
         model.train(was_training)
+    found = distributed.in_order(own)
     scored = Scored(
         np.repeat(np.arange(len(found)), [len(each["scores"]) for each in found]),
         *(np.concatenate([each[key] for each in found]) for key in ("boxes", "scores", "labels")),
@@ -60,8 +67,9 @@ def _mean_loss(
 ) -> float:
     size = source.params.train.batch_size
     plan = [indices[i : i + size] for i in range(0, len(indices), size)]
-    total = 0.0
-    for batch in loader(EpochBatches(source, plan, phase=0, epoch=0, augment=False), 0, workers, pin=False):
+    batches = EpochBatches(source, distributed.share(plan), phase=0, epoch=0, augment=False)
+    totals = []
+    for batch in loader(batches, 0, workers, pin=False):
         losses = model.losses(batch.to(device), source.params.train, precision)
-        total += float(sum(loss.sum() for loss in losses.values()))
-    return total / len(indices)
+        totals.append(float(sum(loss.sum() for loss in losses.values())))
+    return sum(distributed.in_order(totals)) / len(indices)

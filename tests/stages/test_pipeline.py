@@ -26,13 +26,14 @@ PLUMBING = {
     "stages/console.py": "progress bars",
     "stages/options.py": "option texts",
     "stages/interrupt.py": "signals",
+    "stages/launch.py": "how processes are started",
     "stages/training_bar.py": "a progress bar",
     "stages/initial_weights.py": "what it finds is verified, and recorded, by digest",
     "frcnn/sources/fetch.py": "as above",
     "frcnn/sources/published.py": "as above",
 }
 # Imported for an option that the pipeline does not use.
-UNUSED = {"anchors": {"frcnn/render.py"}}
+UNUSED = {"anchors": {"frcnn/render.py"}, "detect": {"frcnn/training/distributed.py"}}
 
 
 def imported_modules(path: Path) -> Iterator[str]:
@@ -138,6 +139,7 @@ def test_every_command_says_what_it_reads_and_writes() -> None:
     helps = {command.name: inspect.getdoc(command.callback) for command in app.registered_commands}
     assert set(helps) == {
         "download", "anchors", "train", "detect", "evaluate", "render", "demo", "check", "predict", "import-weights",
+        "bench",
     }  # fmt: skip
     for name, text in helps.items():
         assert text, name

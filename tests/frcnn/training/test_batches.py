@@ -107,6 +107,24 @@ def test_padding_is_zero(source: Source) -> None:
             assert not image[:, :, width:].any()
 
 
+@pytest.mark.parametrize("world", [2, 3])
+def test_parts_hold_every_image_as_the_whole_batch_does(source: Source, world: int) -> None:
+    plan = epoch(source).plan
+    lonely = 0
+    for step, whole in enumerate(epoch(source)[step] for step in range(len(plan))):
+        for rank in range(world):
+            part = EpochBatches(source, plan, 1, 0, part=(rank, world))[step]
+            places = list(range(rank, len(plan[step]), world))
+            lonely += not places
+            places = places or [0]
+            assert part.image_ids == [whole.image_ids[i] for i in places]
+            assert part.sizes == [whole.sizes[i] for i in places]
+            for name in ("images", "gt_boxes", "gt_labels", "anchor_index", "anchor_labels", "anchor_deltas"):
+                assert torch.equal(getattr(part, name), getattr(whole, name)[places]), name
+            assert part.images.stride()[1:] == whole.images.stride()[1:]
+    assert lonely, "no process was without an image"
+
+
 def test_a_picture_that_changed_is_refused(source: Source) -> None:
     Image.new("RGB", (50, 50)).save(source.pictures[0])
     with pytest.raises(UserError, match=r"0.png: not the size that anchors.h5 was made for"):

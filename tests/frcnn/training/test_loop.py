@@ -205,7 +205,29 @@ def test_biases_have_their_own_decay_and_rate(params: Params) -> None:
 
 def test_warm_up_rises_to_the_rate(params: Params) -> None:
     phase = replace(params.train_phase1, learning_rate=1.0, warmup_steps=4)
-    assert [learning_rate(step, phase) for step in range(6)] == [0.001, 0.25, 0.5, 0.75, 1.0, 1.0]
+    assert [learning_rate(step, phase, params.train) for step in range(6)] == [0.001, 0.25, 0.5, 0.75, 1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "grad_accum", "base", "factor"),
+    [(8, 2, None, 1.0), (8, 2, 16, 1.0), (8, 2, 4, 4.0), (2, 1, 16, 0.125)],
+    ids=["as written", "as many as meant", "more", "fewer"],
+)
+def test_the_rate_grows_with_the_images_of_a_step(
+    params: Params, batch_size: int, grad_accum: int, base: int | None, factor: float
+) -> None:
+    train = replace(params.train, batch_size=batch_size, grad_accum=grad_accum, base_batch_size=base)
+    phase = replace(params.train_phase1, learning_rate=0.5, warmup_steps=2)
+    assert [learning_rate(step, phase, train) for step in (1, 2, 9)] == [0.25 * factor, 0.5 * factor, 0.5 * factor]
+
+
+def test_the_optimizer_moves_at_the_grown_rate(make: Make) -> None:
+    rates = []
+    for base in (None, 2):
+        model, job = make({"base_batch_size": base})
+        rows, _ = train(model, replace(job, checkpoint=job.checkpoint.with_name(f"{base}.pt")))
+        rates.append(rows[-1]["learning_rate"])
+    assert rates[1] == 2 * rates[0]
 
 
 def test_two_trainers_do_not_share_a_folder(tmp_path: Path) -> None:

@@ -1,0 +1,208 @@
+"""Several processes that work as one (torch.distributed): each takes a share of every batch, gradients are averaged.
+
+Their number changes a result by rounding alone. A launcher starts them and names each in its environment, as torchrun
+does (RANK, WORLD_SIZE, LOCAL_RANK, ...). Without `join` this process is rank 0 of 1 and nothing here waits or sends.
+What is said between processes here goes over the CPU, so that no host waits for its device; gradients do not.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from frcnn.errors import UserError
+
+TIMEOUT = timedelta(hours=2)  # a launcher notices a dead process at once; this is for one that waits for ever
+T = TypeVar("T")
+
+
+def join(device: str) -> None:
+    """Work together with the processes that the same launcher started, from now on; `device` as in `own_device`.
+
+    After an error nobody can be told: the process has to end, which the others notice (`is_lost_peer`).
+    """
+    cuda = device != "cpu" and torch.cuda.is_available()
+    dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=TIMEOUT)
+
+
+def part() -> None:
+    """End what `join` began, when every process has done its work."""
+    barrier()
+    dist.destroy_process_group()
+
+
+def is_lost_peer(error: RuntimeError) -> bool:
+    """Tell whether an error means that another process ended, or cannot be reached, while this one waited for it."""
+    return isinstance(error, dist.DistError) or "gloo" in str(error)  # gloo's errors have no type of their own
+
+
+def rank() -> int:
+    """Return the number of this process, from 0."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def world() -> int:
+    """Return the number of processes."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def is_main() -> bool:
+    """Tell whether this process is the one that writes files and messages."""
+    return rank() == 0
+
+
+def local_world() -> int:
+    """Return the number of processes on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if world() > 1 else 1
+
+
+def own_device(name: str) -> str:
+    """Return the device of this process for `auto`, `cpu` or `cuda`: on CUDA each process has one of its own.
+
+    Raises:
+        UserError: one device for several processes, or fewer devices than processes.
+    """
+    if world() == 1 or name == "cpu" or not torch.cuda.is_available():
+        return name
+    if name not in ("auto", "cuda"):
+        raise UserError(f"--device {name}: one device for {world()} processes; use cuda, cpu or auto")
+    if local_world() > torch.cuda.device_count():
+        raise UserError(
+            f"{local_world()} processes, but this machine has {torch.cuda.device_count()} CUDA devices; "
+            "start fewer, or use --device cpu"
+        )
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+
+
+def barrier() -> None:
+    """Wait until every process is here."""
+    any_of(False)
+
+
+@contextmanager
+def main_first() -> Iterator[None]:
+    """Let the main process do the block before the others, so that a user's mistake is told once."""
+    if not is_main():
+        barrier()
+    yield
+    if is_main():
+        barrier()
+
+
+def any_of(*flags: bool) -> list[bool]:
+    """Return for each flag whether it is set in any process."""
+    if world() == 1:
+        return list(flags)
+    together = torch.tensor(flags, dtype=torch.uint8)
+    dist.all_reduce(together, dist.ReduceOp.MAX)
+    return together.bool().tolist()
+
+
+def require_same(state: Any, message: str) -> None:
+    """Require that a state is the same in every process.
+
+    Raises:
+        UserError: with the message, in the first process where it differs from the main one's.
+    """
+    if world() == 1:
+        return
+    states: list[Any] = [None] * world()
+    dist.all_gather_object(states, state)
+    differing = [number for number, other in enumerate(states) if other != states[0]]
+    if differing[:1] == [rank()]:
+        raise UserError(message)
+
+
+def share(items: Sequence[T], run: int = 1) -> list[T]:
+    """Return what this process takes of items that are dealt out in runs of `run`."""
+    return [item for place, item in enumerate(items) if place // run % world() == rank()]
+
+
+def in_order(own: list[T], run: int = 1) -> list[T]:
+    """Return the results of all processes for the items of `share`, in the order of the items, in every process."""
+    if world() == 1:
+        return own
+    parts: list[Any] = [None] * world()
+    dist.all_gather_object(parts, own)
+    dealt = [iter(part) for part in parts]
+    return [next(dealt[place // run % world()]) for place in range(sum(map(len, parts)))]
+
+
+def place(values: Tensor, count: int) -> Tensor:
+    """Return own values (L, n) at the places of this process's images in a batch of `count`: (L, count), else 0."""
+    if world() == 1:
+        return values
+    places = range(rank(), count, world())
+    placed = values.new_zeros(len(values), count)
+    placed[:, rank() :: world()] = values[:, : len(places)]
+    return placed
+
+
+def add_up(values: Tensor) -> Tensor:
+    """Return the sum of the values of all processes, on the CPU."""
+    values = values.cpu()
+    if world() > 1:
+        dist.all_reduce(values)
+    return values
+
+
+def mean_of_batch(values: Tensor, count: int) -> Tensor:
+    """Return what this process has to differentiate to get the gradient of the mean over a batch of `count` images.
+
+    That is its part of the mean, times the number of processes, over which gradients are averaged.
+
+    Args:
+        values: (n,) of own images; of a process without any, (1,) of another's image, which counts nothing.
+    """
+    own = len(range(rank(), count, world()))
+    return values[:own].sum() * world() / count
+
+
+def averaged(model: nn.Module, losses: Callable[..., Any], device: torch.device) -> Callable[..., Any]:
+    """Return `losses`, a method of the model, as a function whose gradients are averaged over all processes.
+
+    Batch norms that are trained get their statistics from the whole batch on CUDA, on a CPU (torch knows no other way)
+    from the images of each process.
+    """
+    if world() == 1:
+        return losses
+    if device.type == "cuda":
+        synchronize_norms(model)
+    return DistributedDataParallel(_Call(model, losses))
+
+
+def synchronize_norms(model: nn.Module) -> None:
+    """Replace the batch norms that are trained, in place; frozen ones stay, names and tensors too."""
+    for parent in list(model.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, nn.BatchNorm2d) and child.weight.requires_grad:
+                setattr(parent, name, nn.SyncBatchNorm.convert_sync_batchnorm(child))
+
+
+def averaging(losses: Callable[..., Any], now: bool) -> AbstractContextManager:
+    """Return a context for forward and backward; unless `now`, gradients are kept and averaged at the next time."""
+    return nullcontext() if now or not isinstance(losses, DistributedDataParallel) else losses.no_sync()
+
+
+def share_buffers(model: nn.Module) -> None:
+    """Copy running statistics from the main process to the others."""
+    if world() > 1:
+        for buffer in model.buffers():
+            dist.broadcast(buffer, 0)
+
+
+class _Call(nn.Module):
+    """A method of a model as `forward`, which is what DistributedDataParallel hooks into."""
+
+    def __init__(self, model: nn.Module, method: Callable[..., Any]) -> None:
+        super().__init__()
+        self.model, self.method = model, method
+
+    def forward(self, *args: Any) -> Any:
+        return self.method(*args)

@@ -1,0 +1,195 @@
+"""`--nproc`, FRCNN_NPROC and torchrun: several processes are started, stopped, killed; what is said, and how often."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from frcnn.data.voc import read_classes
+from frcnn.model.config import DetectorConfig, preprocessing_of
+from frcnn.model.faster_rcnn import FasterRCNN
+from frcnn.model.weights import save_weights
+from frcnn.params import Params
+from stages.anchors import run as anchors_stage
+from stages.launch import LOST_PEER, _exit_code
+
+ROOT = Path(__file__).resolve().parents[2]
+FRCNN = [sys.executable, "-m", "stages.cli"]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--log-dir", "logs"]
+TORCHRUN += ["-m", "stages.cli"]
+TRAIN = ["train", "--phase", "1", "--device", "cpu", "--checkpoint-seconds", "0"]
+TRAIN += ["-S", "model.width=16", "-S", "train.batch_size=4", "-S", "train.precision=float32"]
+TRAIN += ["-S", "train_phase1.epochs=4"]
+RESULTS = ("data/models/phase1.safetensors", "metrics/train_phase1.csv")
+DETECT = ["detect.precision=float32", "detect.post_nms_topk=20", "detect.score_threshold=0", "detect.batch_size=2"]
+
+
+def start(folder: Path, command: list[str], nproc: str | None = None) -> subprocess.Popen[str]:
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    if nproc:
+        environment["FRCNN_NPROC"] = nproc
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=folder, env=environment, stdout=pipe, stderr=pipe, text=True)
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, list[str], list[str]]:
+    """Return exit code, and the lines of stdout and stderr."""
+    stdout, stderr = process.communicate(timeout=300)
+    return process.returncode, stdout.splitlines(), stderr.splitlines()
+
+
+def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while not path.exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def ranks(process: subprocess.Popen[str]) -> dict[int, int]:
+    """Return the process id of each rank that a launcher runs."""
+    found = {}
+    for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+        environment = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
+        [rank] = [entry for entry in environment if entry.startswith(b"RANK=")]
+        found[int(rank.removeprefix(b"RANK="))] = int(child)
+    return found
+
+
+def prepare(folder: Path, dataset: Path) -> Path:
+    """Make a working folder up to the anchors."""
+    (folder / "data").mkdir(parents=True)
+    shutil.copy(ROOT / "params.demo.yaml", folder / "params.yaml")
+    (folder / "data" / "dataset").symlink_to(dataset)
+    anchors_stage(folder / "params.yaml", ["model.width=16"], dataset, folder / "data" / "anchors.h5", workers=0)
+    return folder
+
+
+def results(folder: Path) -> list[bytes]:
+    return [(folder / name).read_bytes() for name in RESULTS]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
+    """Weights and log of two processes, asked for by the environment, that nobody disturbed."""
+    folder = prepare(tmp_path_factory.mktemp("undisturbed") / "work", dataset)
+    code, stdout, stderr = finish(start(folder, [*FRCNN, *TRAIN], nproc="2"))
+    assert (code, stderr) == (0, [])
+    assert len(stdout) == 3, "each line once"
+    assert stdout[0] == "16 images, cpu, float32, 2 processes, batch norm by each process's own images"
+    assert "20 steps" in stdout[2]
+    return results(folder)
+
+
+@pytest.mark.slow
+def test_one_is_killed_all_stop_and_the_same_command_goes_on(
+    tmp_path: Path, dataset: Path, undisturbed: list[bytes]
+) -> None:
+    folder = prepare(tmp_path / "work", dataset)
+    command = [*FRCNN, *TRAIN, "--nproc", "2"]
+    process = start(folder, command)
+    wait_for(folder / "checkpoints" / "phase1" / "last.pt", process)
+    processes = ranks(process)
+    assert sorted(processes) == [0, 1]
+    os.kill(processes[1], signal.SIGKILL)
+    code, _, stderr = finish(process)
+    assert code == 1
+    assert stderr == [
+        "error: rank 1 of 2 was killed by SIGKILL; the others were stopped; "
+        "the same command goes on from checkpoints/phase1/last.pt"
+    ]
+    assert not any(Path(f"/proc/{pid}").exists() for pid in processes.values())
+    assert not any((folder / name).exists() for name in RESULTS)
+
+    code, stdout, stderr = finish(start(folder, command))
+    assert (code, stderr) == (0, [])
+    assert "going on after step" in stdout[1]
+    assert results(folder) == undisturbed
+
+
+@pytest.mark.slow
+def test_stopped_by_sigterm_and_gone_on_with_torchrun(tmp_path: Path, dataset: Path, undisturbed: list[bytes]) -> None:
+    folder = prepare(tmp_path / "work", dataset)
+    process = start(folder, [*FRCNN, *TRAIN, "--nproc", "2"])
+    wait_for(folder / "checkpoints" / "phase1" / "last.pt", process)
+    process.send_signal(signal.SIGTERM)
+    code, stdout, stderr = finish(process)
+    assert (code, stderr) == (143, ["stopped by SIGTERM"])
+    assert stdout[2:] == ["stopped; the same command goes on from checkpoints/phase1/last.pt"]
+
+    code, stdout, stderr = finish(start(folder, [*TORCHRUN, *TRAIN], nproc="2"))
+    assert code == 0, stderr
+    assert "2 processes" in stdout[0]
+    assert "going on after step" in stdout[1]
+    assert len(stdout) == 3
+    assert results(folder) == undisturbed
+
+
+@pytest.mark.slow
+def test_a_users_mistake_is_told_once(tmp_path: Path, dataset: Path) -> None:
+    folder = prepare(tmp_path / "work", dataset)
+    (folder / "data" / "anchors.h5").unlink()
+    code, stdout, stderr = finish(start(folder, [*FRCNN, *TRAIN, "--nproc", "2"]))
+    assert (code, stdout) == (2, [])
+    assert stderr == ["error: data/anchors.h5: no such file; run `frcnn anchors` first"]
+
+
+@pytest.fixture(scope="module")
+def detectable(dataset: Path, params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a dataset of its own and weights that learnt nothing."""
+    folder = tmp_path_factory.mktemp("detectable")
+    shutil.copytree(dataset, folder / "data" / "dataset")
+    shutil.copy(ROOT / "params.demo.yaml", folder / "params.yaml")
+    names = read_classes(dataset)
+    config = DetectorConfig(names, params.model, params.anchors, params.data, preprocessing_of("resnet18"))
+    save_weights(folder / "data" / "models" / "phase2.safetensors", FasterRCNN(config), {})
+    return folder
+
+
+@pytest.mark.slow
+def test_detections_are_the_same_bytes_and_a_bad_picture_is_told_once(detectable: Path) -> None:
+    data = detectable / "data"
+    command = [*FRCNN, "detect", "--device", "cpu", *(word for change in DETECT for word in ("-S", change))]
+    for nproc in ("1", "2"):
+        code, stdout, stderr = finish(start(detectable, [*command, "--out", f"{nproc}.h5"], nproc))
+        assert (code, stderr) == (0, [])
+        assert len(stdout) == 1
+    assert (detectable / "1.h5").read_bytes() == (detectable / "2.h5").read_bytes()
+
+    picture = data / "dataset" / "JPEGImages" / "test_00003.jpg"  # the second batch, and so the second process
+    picture.write_bytes(picture.read_bytes()[:500])
+    code, stdout, stderr = finish(start(detectable, [*command, "--nproc", "2", "--out", "3.h5"]))
+    assert (code, stdout, len(stderr)) == (2, [], 1)
+    assert "test_00003.jpg: unreadable picture" in stderr[0]
+    assert not (detectable / "3.h5").exists()
+
+
+@pytest.mark.parametrize(
+    ("codes", "expected", "said"),
+    [
+        ({1: -9, 0: LOST_PEER}, 1, "rank 1 of 2 was killed by SIGKILL; the others were stopped; run the same command"),
+        ({0: LOST_PEER, 1: -11}, 1, "rank 1 of 2 was killed by SIGSEGV"),
+        ({1: 2, 0: -15}, 2, ""),
+        ({0: 1, 1: -9}, 1, ""),
+        ({0: LOST_PEER, 1: 143}, 143, ""),
+        ({0: 130, 1: 130}, 130, ""),
+        ({1: -15, 0: LOST_PEER}, 143, ""),
+        ({0: LOST_PEER, 1: LOST_PEER}, 1, "the processes lost each other; run the same command again"),
+    ],
+    ids=[
+        "killed", "seen second", "mistake", "ours, another hung", "stopped", "Ctrl-C", "stopped early", "network",
+    ],
+)  # fmt: skip
+def test_the_launcher_says_what_no_process_could(
+    codes: dict[int, int], expected: int, said: str, capsys: pytest.CaptureFixture
+) -> None:
+    failures = {rank: SimpleNamespace(exitcode=code) for rank, code in codes.items()}
+    assert _exit_code(failures, 2, Path("none")) == expected
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {said}") if said else error == ""
