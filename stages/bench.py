@@ -51,7 +51,7 @@ def run(
     from frcnn.files import write_text
     from frcnn.model.device import choose_device, choose_precision
     from stages.console import console, say
-    from stages.train import _workers
+    from stages.train import loading_workers
 
     parts = _chosen(only, list(PARTS))
     if against not in (None, RIVAL):
@@ -66,7 +66,7 @@ def run(
             device=chosen,
             precision=choose_precision(params.train.precision, chosen),
             repeats=repeats,
-            workers=_workers(chosen.type, 1) if workers is None else workers,
+            workers=loading_workers(chosen.type, 1) if workers is None else workers,
             against_torchvision=against == RIVAL,
             evaluated_images=images,
             help_command=HELP,

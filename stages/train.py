@@ -71,7 +71,7 @@ def run(
             checkpoint=checkpoint,
             device=ready.device,
             precision=ready.precision,
-            workers=_workers(ready.device.type, distributed.local_world()) if workers is None else workers,
+            workers=loading_workers(ready.device.type, distributed.local_world()) if workers is None else workers,
             held_out=ready.held_out,
             checkpoint_seconds=checkpoint_seconds,
             log_steps=log_steps,
@@ -103,7 +103,7 @@ def _summary(job: "Job", processes: int) -> str:
     return ", ".join(parts)
 
 
-def _workers(device: str, processes: int) -> int:
+def loading_workers(device: str, processes: int) -> int:
     return 0 if device == "cpu" else min(8, max(1, (os.cpu_count() or 1) // processes))
 
 

@@ -85,9 +85,14 @@ def detect_resized(
     ]
 
 
-def pad_images(images: Sequence[np.ndarray]) -> torch.Tensor:
-    """Stack pictures (H, W, 3) uint8 as (N, 3, Hmax, Wmax), padded with 0 at the right and bottom."""
-    height, width = (max(image.shape[axis] for image in images) for axis in (0, 1))
+def pad_images(images: Sequence[np.ndarray], least: tuple[int, int] = (0, 0)) -> torch.Tensor:
+    """Stack pictures (H, W, 3) uint8 as (N, 3, Hmax, Wmax), padded with 0 at the right and bottom.
+
+    Args:
+        least: (width, height) that the result has at least.
+    """
+    height = max(least[1], *(image.shape[0] for image in images))
+    width = max(least[0], *(image.shape[1] for image in images))
     batch = np.zeros((len(images), height, width, 3), np.uint8)
     for row, image in zip(batch, images, strict=True):
         row[: image.shape[0], : image.shape[1]] = image

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch.nn.functional import pad
 from torch.utils.data import DataLoader, Dataset
 
 from frcnn.anchors.grid import feature_grid
@@ -161,12 +160,9 @@ def draw_anchors(labels: Labels, params: Params, rng: np.random.Generator) -> tu
     return index, kind, deltas
 
 
-def collate(samples: list[Sample], source: Source, size: tuple[int, int]) -> Batch:
-    """Pad samples to a size (width, height); anchors move from each image's own grid to the padded one."""
-    images = pad_images([sample.image for sample in samples])
-    missing = (0, size[0] - images.shape[3], 0, size[1] - images.shape[2])
-    if any(missing):
-        images = pad(images, missing)
+def collate(samples: list[Sample], source: Source, least: tuple[int, int] = (0, 0)) -> Batch:
+    """Pad samples to a common size, at least this (width, height); anchors move from their own grids to the padded."""
+    images = pad_images([sample.image for sample in samples], least)
     model, anchors = source.params.model, source.params.anchors
     per_cell = len(anchors.anchor_sizes) * len(anchors.anchor_ratios)
     _, columns = feature_grid(images.shape[3], images.shape[2], model.backbone)

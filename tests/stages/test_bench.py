@@ -58,6 +58,7 @@ def test_all_parts_are_measured(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert figures.loc[("training from JPEG files", "loading processes"), "median"] == 0
     assert (figures.low <= figures["median"]).all()
     assert (figures["median"] <= figures.high).all()
+    assert figures.loc[("training from JPEG files", "data wait / step"), "median"] < 1
     assert figures.loc[("training step", "RoIs an image"), "median"] == 8
     assert figures.loc[("training step", "proposals an image"), "median"] == 40
     step, flop = (figures.loc[("training step", what), "median"] for what in ("step", "arithmetic"))
@@ -88,6 +89,10 @@ def test_torchvision_stands_beside(gpu: ModuleType, tmp_path: Path) -> None:
     measured = set(zip(table.part, table.what, strict=True))
     assert {(target.part, target.what) for target in gpu.TARGETS} <= measured
     assert {target.case for target in gpu.TARGETS} == {case.name for case in gpu.CASES}
+
+
+def test_the_height_comes_first() -> None:
+    assert bench._parse_size("600x800") == (800, 600)
 
 
 @pytest.mark.parametrize(

@@ -60,3 +60,4 @@ def test_a_step_is_what_training_does(small: Params, pictures: list[Annotation],
         torch.testing.assert_close(tensor, trained[name], rtol=1e-5, atol=1e-7)
         moved += not torch.equal(tensor, start[name])
     assert moved > 20
+    assert all(parameter.grad is None for parameter in model.parameters())
