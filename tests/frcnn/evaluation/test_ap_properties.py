@@ -21,6 +21,7 @@ ALWAYS = settings(deadline=None, max_examples=80, derandomize=True, suppress_hea
 DEVKIT = ("voc07", "area")
 NAMES = ["a", "b"]
 ROUNDING = 1e-9
+EMPTY = 9  # an image without objects
 # Few places, so that boxes meet: on a grid of 4 px, 8 to 20 px large.
 box = st.tuples(*[st.integers(0, 4)] * 2, *[st.integers(2, 5)] * 2).map(
     lambda b: (4 * b[0], 4 * b[1], 4 * (b[0] + b[2]), 4 * (b[1] + b[3]))
@@ -57,11 +58,17 @@ def truth(draw: st.DrawFn, least: int = 0, apart: bool = False) -> Objects:
 
 
 @st.composite
-def found(draw: st.DrawFn, least: int = 0) -> Scored:
-    """Return detections whose scores, up to 14/16, all differ."""
-    rows = draw(st.lists(placed, min_size=least, max_size=14))
+def scenes(draw: st.DrawFn, least: int = 0, least_found: int = 0, apart: bool = False) -> tuple[Objects, Scored]:
+    """Return objects as of `truth` and detections, half of them on an object, whose scores, up to 14/16, all differ."""
+    objects = draw(truth(least, apart))
+    on_objects = [
+        (int(image), tuple(map(int, where)), int(label))
+        for image, where, label in zip(objects.images, objects.boxes, objects.labels, strict=True)
+    ]
+    row = placed | st.sampled_from(on_objects) if on_objects else placed
+    rows = draw(st.lists(row, min_size=least_found, max_size=14))
     scores = draw(st.permutations(range(1, len(rows) + 1)))
-    return scored_of(rows, [score / 16 for score in scores])
+    return objects, scored_of(rows, [score / 16 for score in scores])
 
 
 def overlap(a: tuple, b: tuple) -> float:
@@ -83,9 +90,10 @@ def extended(detections: Scored, image: int, where: np.ndarray, score: float, la
     return Scored(*(np.concatenate([a, b]) for a, b in zip(new, detections, strict=True)))
 
 
-@given(truth(), found(), st.sampled_from([0.0, 0.3, 0.5, 0.75]))
+@given(scenes(), st.sampled_from([0.0, 0.3, 0.5, 0.75]))
 @ALWAYS
-def test_bounds(objects: Objects, detections: Scored, iou_threshold: float) -> None:
+def test_bounds(scene: tuple[Objects, Scored], iou_threshold: float) -> None:
+    objects, detections = scene
     for label, result in enumerate(judge(objects, detections, iou_threshold), 1):
         own = (objects.labels == label) & ~objects.difficult
         assert result.objects == own.sum()
@@ -123,11 +131,10 @@ def test_perfect_detections_of_objects_that_lie_apart_score_1_by_every_rule(obje
     np.testing.assert_allclose(aps(objects, detections)[np.unique(easy.labels) - 1], 1)
 
 
-@given(truth(least=1, apart=True), found(), st.data())
+@given(scenes(least=1, apart=True), st.data())
 @ALWAYS
-def test_finding_one_object_more_at_the_top_never_lowers(
-    objects: Objects, detections: Scored, data: st.DataObject
-) -> None:
+def test_finding_one_object_more_at_the_top_never_lowers(scene: tuple[Objects, Scored], data: st.DataObject) -> None:
+    objects, detections = scene
     target = data.draw(st.sampled_from(np.flatnonzero(~objects.difficult).tolist()))
     image, where, label, _ = (values[target] for values in objects)
     same = (detections.images == image) & (detections.labels == label)
@@ -140,35 +147,36 @@ def test_finding_one_object_more_at_the_top_never_lowers(
     np.testing.assert_array_equal(after[2 - label], before[2 - label])  # the other class
 
 
-@given(truth(least=1), found(), box, st.floats(0, 2), st.integers(1, 2))
+@given(scenes(least=1), box, st.floats(0, 2), st.integers(1, 2))
 @ALWAYS
-def test_a_wrong_detection_never_raises(
-    objects: Objects, detections: Scored, where: tuple, score: float, label: int
-) -> None:
-    empty_image = 9
-    before, after = aps(objects, detections), aps(objects, extended(detections, empty_image, where, score, label))
+def test_a_wrong_detection_never_raises(scene: tuple[Objects, Scored], where: tuple, score: float, label: int) -> None:
+    objects, detections = scene
+    before, after = aps(objects, detections), aps(objects, extended(detections, EMPTY, where, score, label))
     assert not (after[label - 1] > before[label - 1] + ROUNDING).any()  # NaN without objects
     np.testing.assert_array_equal(after[2 - label], before[2 - label])
-    below_all = aps(objects, extended(detections, empty_image, where, -1.0, label))
+    below_all = aps(objects, extended(detections, EMPTY, where, -1.0, label))
     np.testing.assert_allclose(below_all, before)  # what comes last costs nothing
 
 
-@given(truth(least=1), found(least=1), st.floats(0, 0.99), st.data())
+@given(scenes(least=1, least_found=1), st.floats(0, 0.99), st.data())
 @ALWAYS
-def test_a_second_detection_of_the_same_object_never_raises(
-    objects: Objects, detections: Scored, fraction: float, data: st.DataObject
+def test_to_the_devkit_a_second_detection_of_the_same_is_as_wrong_as_one_in_an_empty_image(
+    scene: tuple[Objects, Scored], fraction: float, data: st.DataObject
 ) -> None:
+    objects, detections = scene
+    objects.difficult[:] = False
     first = data.draw(st.sampled_from(range(len(detections.images))))
     image, where, top, label = (values[first] for values in detections)
-    before, after = aps(objects, detections), aps(objects, extended(detections, image, where, fraction * top, label))
-    assert not (after[label - 1, :2] > before[label - 1, :2] + ROUNDING).any()  # by the devkit's rules
+    second, elsewhere = (extended(detections, place, where, fraction * top, label) for place in (image, EMPTY))
+    np.testing.assert_array_equal(aps(objects, second)[:, :2], aps(objects, elsewhere)[:, :2])
 
 
-@given(truth(least=1), found(), st.floats(0, 2), st.data())
+@given(scenes(least=1), st.floats(0, 2), st.data())
 @ALWAYS
 def test_the_devkit_ignores_what_lies_on_a_difficult_object(
-    objects: Objects, detections: Scored, score: float, data: st.DataObject
+    scene: tuple[Objects, Scored], score: float, data: st.DataObject
 ) -> None:
+    objects, detections = scene
     target = data.draw(st.sampled_from(range(len(objects.images))))
     objects.difficult[target] = True
     image, where, label, _ = (values[target] for values in objects)
@@ -176,18 +184,28 @@ def test_the_devkit_ignores_what_lies_on_a_difficult_object(
     np.testing.assert_array_equal(aps(objects, more)[:, :2], aps(objects, detections)[:, :2])
 
 
-@given(truth(), found(), st.sampled_from([lambda s: s**3, lambda s: 5 - 1 / s, np.log, lambda s: s * 2.0**-30]))
+@given(scenes(least=1))
 @ALWAYS
-def test_only_the_order_of_scores_counts(objects: Objects, detections: Scored, rising: object) -> None:
+def test_to_the_reference_difficult_objects_do_not_exist(scene: tuple[Objects, Scored]) -> None:
+    objects, detections = scene
+    easy = Objects(*(values[~objects.difficult] for values in objects))
+    np.testing.assert_array_equal(aps(objects, detections)[:, 2], aps(easy, detections)[:, 2])
+
+
+@given(scenes(), st.sampled_from([lambda s: s**3, lambda s: 5 - 1 / s, np.log, lambda s: s * 2.0**-30]))
+@ALWAYS
+def test_only_the_order_of_scores_counts(scene: tuple[Objects, Scored], rising: object) -> None:
+    objects, detections = scene
     other = detections._replace(scores=rising(detections.scores))
     np.testing.assert_array_equal(aps(objects, other), aps(objects, detections))
 
 
-@given(truth(), found(), st.permutations(range(4)), st.randoms(use_true_random=False))
+@given(scenes(), st.permutations(range(4)), st.randoms(use_true_random=False))
 @ALWAYS
 def test_neither_the_order_of_images_nor_of_rows_counts(
-    objects: Objects, detections: Scored, images: list[int], random: object
+    scene: tuple[Objects, Scored], images: list[int], random: object
 ) -> None:
+    objects, detections = scene
     rename = np.array(images)
     order = np.array(random.sample(range(len(detections.images)), len(detections.images)), np.int64)
     renamed = objects._replace(images=rename[objects.images])
@@ -195,9 +213,10 @@ def test_neither_the_order_of_images_nor_of_rows_counts(
     np.testing.assert_array_equal(aps(renamed, shuffled), aps(objects, detections))
 
 
-@given(truth(), found(), st.integers(-40, 40), st.integers(0, 3))
+@given(scenes(), st.integers(-40, 40), st.integers(0, 3))
 @ALWAYS
-def test_neither_place_nor_scale_counts(objects: Objects, detections: Scored, shift: int, exponent: int) -> None:
+def test_neither_place_nor_scale_counts(scene: tuple[Objects, Scored], shift: int, exponent: int) -> None:
+    objects, detections = scene
     moved, moved_found = (
         each._replace(boxes=(each.boxes + np.float32(shift)) * np.float32(2**exponent))
         for each in (objects, detections)
@@ -205,13 +224,26 @@ def test_neither_place_nor_scale_counts(objects: Objects, detections: Scored, sh
     np.testing.assert_array_equal(aps(moved, moved_found), aps(objects, detections))
 
 
-@given(truth(), found(), st.floats(0, 0.9), st.floats(0, 0.9))
+@given(scenes(), st.floats(0, 0.9), st.floats(0, 0.9))
 @ALWAYS
-def test_a_stricter_threshold_never_raises(objects: Objects, detections: Scored, one: float, other: float) -> None:
+def test_a_stricter_threshold_never_raises(scene: tuple[Objects, Scored], one: float, other: float) -> None:
+    objects, detections = scene
     low, high = sorted((one, other))
     strict, lenient = aps(objects, detections, high)[:, :2], aps(objects, detections, low)[:, :2]
     known = ~np.isnan(lenient)
     assert (strict[known] <= lenient[known] + ROUNDING).all()
+
+
+@given(box, box)
+@ALWAYS
+def test_an_overlap_has_to_exceed_the_threshold(where: tuple, detected: tuple) -> None:
+    objects, detections = objects_of([(0, where, 1)], [False]), scored_of([(0, detected, 1)], [0.5])
+    exactly = overlap(where, detected)
+    assert judge(objects, detections, exactly)[0].found == 0
+    if exactly > 0:
+        assert judge(objects, detections, np.nextafter(exactly, 0))[0].found == 1
+        assert (aps(objects, detections, np.nextafter(exactly, 0))[0] == 1).all()
+        assert (aps(objects, detections, exactly)[0] == 0).all()
 
 
 # ---- the area below a curve

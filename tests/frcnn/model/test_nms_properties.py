@@ -99,11 +99,11 @@ def test_images_of_a_batch_do_not_meet(images: list[tuple[tuple[np.ndarray, ...]
     rows = [tuple(torch.from_numpy(each[:count]) for each in outputs) for outputs, _ in images]
     together, real = generate_proposals(
         torch.stack([row[0] for row in rows]), torch.stack([row[1] for row in rows]), anchors,
-        [size for _, size in images], torch.stack([row[3] for row in rows]), pre_nms_topk=100, post_nms_topk=100,
+        [size for _, size in images], torch.stack([row[3] for row in rows]), pre_nms_topk=5, post_nms_topk=100,
         nms_threshold=0.7, min_size=0, delta_clamp=True,
     )  # fmt: skip
     for (logits, deltas, _, inside), (_, size), found, own in zip(rows, images, together, real, strict=True):
-        alone = propose((logits.numpy(), deltas.numpy(), anchors.numpy(), inside.numpy()), size)
+        alone = propose((logits.numpy(), deltas.numpy(), anchors.numpy(), inside.numpy()), size, pre_nms_topk=5)
         np.testing.assert_array_equal(found[own].numpy(), alone)
 
 
