@@ -69,7 +69,7 @@ def read_annotation(
     _compare_size(root, file, size, path, found)
     objects = []
     for number, element in enumerate(root.findall("object"), 1):
-        name = (element.findtext("name") or "").strip()
+        name = _read_name(element)
         where = f"object {number} ({name})" if name else f"object {number}"
         box = _read_box(element, box_convention, size, partial(_add, found, file, where))
         if name not in labels:
@@ -97,7 +97,7 @@ def class_names_found(dataset: Path, image_ids: Iterable[str]) -> list[str]:
     for image_id in image_ids:
         root = _parse(Path(dataset), f"Annotations/{image_id}.xml", [])
         if root is not None:
-            names |= {(element.findtext("name") or "").strip() for element in root.findall("object")}
+            names |= {_read_name(element) for element in root.findall("object")}
     return sorted(names - {""})
 
 
@@ -190,6 +190,11 @@ def _is_number(text: str | None) -> bool:
         return math.isfinite(float(text or ""))
     except ValueError:
         return False
+
+
+def _read_name(element: ET.Element) -> str:
+    """Return the class of an object; what separates its words, line breaks too, becomes one blank."""
+    return " ".join((element.findtext("name") or "").split())
 
 
 def _read_difficult(element: ET.Element, report: Report) -> bool:

@@ -160,6 +160,14 @@ def test_class_names_are_sorted_and_distinct(tmp_path: Path) -> None:
     assert class_names_found(dataset, ["a", "b", "c", "none"]) == ["cat", "dog"]
 
 
+def test_a_class_name_over_two_lines_is_one_name(tmp_path: Path) -> None:
+    dataset = write_voc(tmp_path / "d", {"a": voc_object("traffic\n   light")})
+    assert class_names_found(dataset, ["a"]) == ["traffic light"]
+    (dataset / "classes.txt").write_text("traffic light\n")
+    [annotation] = read_annotations(dataset, "trainval", "voc")
+    assert annotation.labels.tolist() == [1]
+
+
 def test_ids_that_end_in_a_blank_and_a_digit_are_no_flags(tmp_path: Path) -> None:
     (tmp_path / "ImageSets" / "Main").mkdir(parents=True)
     (tmp_path / "Annotations").mkdir()

@@ -17,10 +17,9 @@ from frcnn.data.voc import find_pictures, read_annotations
 ALWAYS = settings(deadline=None, max_examples=60, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 OFFSETS = {"voc": (-1, -1, 0, 0), "continuous": (0, 0, 0, 0), "reference": (-1, -1, -1, -1)}
 CONVENTIONS = st.sampled_from(sorted(OFFSETS))
-# Any writing system, blanks, quotes, brackets; no line breaks or control characters, which neither XML nor a class
-# list can hold.
-LETTERS = st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Zl", "Zp"], exclude_characters="\ufffe\uffff")
-NAMES = st.text(LETTERS, min_size=1, max_size=12).map(str.strip).filter(bool)
+# Any writing system, blanks, line breaks, quotes, brackets; no control characters, which XML cannot hold.
+LETTERS = st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"], exclude_characters="\ufffe\uffff")
+NAMES = st.text(LETTERS | st.just("\n"), min_size=1, max_size=12).map(lambda text: " ".join(text.split())).filter(bool)
 BLANKS = st.text(" \t\n", max_size=3)
 FLAGS = {"": False, "0": False, "1": True, "true": True, "False": False, " 1\n": True}
 # What tools put between the elements that count; the parts of a person have names and boxes of their own.
