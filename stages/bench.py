@@ -25,7 +25,9 @@ def run(
     overrides: Overrides = None,
     backbone: Annotated[str | None, typer.Option("--backbone", help="Default: that of the parameters.")] = None,
     size: Annotated[str, typer.Option("--size", metavar="HEIGHTxWIDTH", help="Of the network's input.")] = "600x800",
-    batch: Annotated[int | None, typer.Option("--batch", help="Images a step; default: of the parameters.")] = None,
+    batch: Annotated[
+        int | None, typer.Option("--batch", min=1, help="Images a step; default: of the parameters.")
+    ] = None,
     precision: Annotated[str | None, typer.Option("--precision", help="float32, bf16 or auto; default: ditto.")] = None,
     against: Annotated[str | None, typer.Option("--against", help=f"{RIVAL}: time its nearest model, too.")] = None,
     repeats: Annotated[int, typer.Option("--repeats", min=1, help="Timed repetitions.")] = 5,

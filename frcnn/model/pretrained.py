@@ -13,16 +13,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
-import frcnn
 from frcnn.errors import UserError
-from frcnn.files import atomic_path
 from frcnn.model.config import Preprocessing
 from frcnn.model.faster_rcnn import FasterRCNN
-from frcnn.model.weights import check_fit, read_tensors
+from frcnn.model.tensor_file import read_object, read_tensors, write_tensors
+from frcnn.model.weights import check_fit
 from frcnn.params import from_dict, to_dict
 
 SCHEMA, VERSION = "frcnn-initial-weights", 1
@@ -104,14 +102,11 @@ def save_initial(
     about = {
         "schema": SCHEMA,
         "version": VERSION,
-        "library": frcnn.__version__,
         "backbone": backbone,
         "preprocessing": to_dict(preprocessing),
         "made_from": made_from,
     }
-    content = save(tensors, {"frcnn": json.dumps(about, sort_keys=True, ensure_ascii=False)})
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(content)
+    write_tensors(path, tensors, about)
 
 
 def _read(model: FasterRCNN, path: Path) -> dict[str, Tensor]:
@@ -136,8 +131,7 @@ def _is_safetensors(path: Path) -> bool:
 
 def _read_about(path: Path) -> dict[str, Any]:
     try:
-        with safe_open(path, "pt") as file:
-            about = json.loads((file.metadata() or {}).get("frcnn", "{}"))
+        about = read_object(path)
     except (OSError, SafetensorError, json.JSONDecodeError) as error:
         raise UserError(f"{path}: not a readable file of initial weights ({error})") from error
     if about.get("schema") != SCHEMA or about.get("version") != VERSION:

@@ -9,15 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
 from torch import Tensor
 
-import frcnn
 from frcnn.errors import UserError
-from frcnn.files import atomic_path
 from frcnn.model.config import DetectorConfig
 from frcnn.model.faster_rcnn import FasterRCNN
+from frcnn.model.tensor_file import read_object, read_tensors, write_tensors
 from frcnn.params import from_dict, to_dict
 
 SCHEMA, VERSION = "frcnn-weights", 2
@@ -32,14 +30,11 @@ def save_weights(path: Path, model: FasterRCNN, trained_on: dict[str, Any]) -> N
     about = {
         "schema": SCHEMA,
         "version": VERSION,
-        "library": frcnn.__version__,
         "config": to_dict(model.config),
         "trained_on": trained_on,
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    content = save(tensors, {"frcnn": json.dumps(about, sort_keys=True, ensure_ascii=False)})
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(content)
+    write_tensors(path, tensors, about)
 
 
 def read_about(path: Path) -> dict[str, Any]:
@@ -49,8 +44,7 @@ def read_about(path: Path) -> dict[str, Any]:
         UserError: no such file, or not a weights file of this version.
     """
     try:
-        with safe_open(path, "pt") as file:
-            about = json.loads((file.metadata() or {}).get("frcnn", "{}"))
+        about = read_object(path)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such weights file; train first, or name another") from error
     except (OSError, SafetensorError, json.JSONDecodeError) as error:
@@ -78,12 +72,6 @@ def load_model(path: Path) -> FasterRCNN:
 def read_config(path: Path) -> DetectorConfig:
     """Return the configuration that a weights file describes."""
     return from_dict(DetectorConfig, read_about(path)["config"], str(path))
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a weights file by name, on the CPU."""
-    with safe_open(path, "pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
 
 
 def check_fit(tensors: dict[str, Tensor], expected: dict[str, Tensor], source: str) -> None:

@@ -10,13 +10,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from training_folder import RESULTS, prepare, results
 
 from frcnn.data.voc import read_classes
 from frcnn.model.config import DetectorConfig, preprocessing_of
 from frcnn.model.faster_rcnn import FasterRCNN
 from frcnn.model.weights import save_weights
 from frcnn.params import Params
-from stages.anchors import run as anchors_stage
 from stages.launch import LOST_PEER, _exit_code
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,7 +26,6 @@ TORCHRUN += ["-m", "stages.cli"]
 TRAIN = ["train", "--phase", "1", "--device", "cpu", "--checkpoint-seconds", "0"]
 TRAIN += ["-S", "model.width=16", "-S", "train.batch_size=4", "-S", "train.precision=float32"]
 TRAIN += ["-S", "train_phase1.epochs=4"]
-RESULTS = ("data/models/phase1.safetensors", "metrics/train_phase1.csv")
 DETECT = ["detect.precision=float32", "detect.post_nms_topk=20", "detect.score_threshold=0", "detect.batch_size=2"]
 
 
@@ -60,19 +59,6 @@ def ranks(process: subprocess.Popen[str]) -> dict[int, int]:
         [rank] = [entry for entry in environment if entry.startswith(b"RANK=")]
         found[int(rank.removeprefix(b"RANK="))] = int(child)
     return found
-
-
-def prepare(folder: Path, dataset: Path) -> Path:
-    """Make a working folder up to the anchors."""
-    (folder / "data").mkdir(parents=True)
-    shutil.copy(ROOT / "params.demo.yaml", folder / "params.yaml")
-    (folder / "data" / "dataset").symlink_to(dataset)
-    anchors_stage(folder / "params.yaml", ["model.width=16"], dataset, folder / "data" / "anchors.h5", workers=0)
-    return folder
-
-
-def results(folder: Path) -> list[bytes]:
-    return [(folder / name).read_bytes() for name in RESULTS]
 
 
 @pytest.fixture(scope="module")

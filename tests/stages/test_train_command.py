@@ -1,7 +1,6 @@
 """`frcnn train` killed at any moment: the same command, given again, ends with the bytes of an undisturbed run."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -9,34 +8,19 @@ import time
 from pathlib import Path
 
 import pytest
-
-from stages.anchors import run as anchors_stage
+from training_folder import RESULTS, prepare, results
 
 ROOT = Path(__file__).resolve().parents[2]
 CHANGES = ("model.width=16", "train.batch_size=4", "train.precision=float32", "train_phase1.epochs=12")
 OPTIONS = [word for change in CHANGES for word in ("-S", change)]
 COMMAND = [sys.executable, "-c", "from stages.cli import main; main()", "train", "--phase", "1", "--device", "cpu"]
 COMMAND += ["--checkpoint-seconds", "0", "--log-steps", "7", *OPTIONS]
-RESULTS = ("data/models/phase1.safetensors", "metrics/train_phase1.csv")
-
-
-def prepare(folder: Path, dataset: Path) -> Path:
-    """Make a working folder up to the anchors."""
-    (folder / "data").mkdir(parents=True)
-    shutil.copy(ROOT / "params.demo.yaml", folder / "params.yaml")
-    (folder / "data" / "dataset").symlink_to(dataset)
-    anchors_stage(folder / "params.yaml", ["model.width=16"], dataset, folder / "data" / "anchors.h5", workers=0)
-    return folder
 
 
 def start(folder: Path, *more: str) -> subprocess.Popen[str]:
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     pipe = subprocess.PIPE
     return subprocess.Popen([*COMMAND, *more], cwd=folder, env=environment, stdout=pipe, stderr=pipe, text=True)
-
-
-def results(folder: Path) -> list[bytes]:
-    return [(folder / name).read_bytes() for name in RESULTS]
 
 
 @pytest.fixture(scope="module")
