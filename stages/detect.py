@@ -34,12 +34,12 @@ def run(
         launch(nproc)
         return
 
+    from frcnn import distributed
     from frcnn.data.digest import split_sha256
     from frcnn.data.voc import pictures_of, read_classes, read_split
     from frcnn.detections import pack_images, write_detections
     from frcnn.files import sha256_file
     from frcnn.model.inference import load_detector
-    from frcnn.training import distributed
     from stages.console import say, track
 
     split = params.splits.test

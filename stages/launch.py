@@ -108,7 +108,7 @@ def member(device: str) -> Iterator[None]:
     if not launched() or os.environ["WORLD_SIZE"] == "1":
         yield
         return
-    from frcnn.training import distributed
+    from frcnn import distributed
 
     stop_with_parent()
     try:

@@ -46,8 +46,8 @@ def run(
         launch(nproc, checkpoint)
         return
 
+    from frcnn import distributed
     from frcnn.model.weights import save_weights
-    from frcnn.training import distributed
     from frcnn.training.checkpoint import exclusive
     from frcnn.training.log import NonFiniteLoss
     from frcnn.training.loop import Interrupted, Job, train_phase

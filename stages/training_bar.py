@@ -8,7 +8,7 @@ from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
-from frcnn.training.distributed import is_main
+from frcnn.distributed import is_main
 from frcnn.training.loop import Job, Report
 from stages.console import error_console, progress
 

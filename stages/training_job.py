@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from frcnn import distributed
 from frcnn.anchors.targets import AnchorTargets, read_targets, recipe_of
 from frcnn.data.annotation import Annotation
 from frcnn.data.digest import split_sha256
@@ -18,7 +19,6 @@ from frcnn.model.faster_rcnn import FasterRCNN
 from frcnn.model.pretrained import load_pretrained
 from frcnn.model.weights import load_model, read_config
 from frcnn.params import Params, to_dict
-from frcnn.training import distributed
 from frcnn.training.batches import Source
 from frcnn.training.checkpoint import fingerprint
 from frcnn.training.validate import split_held_out

@@ -130,13 +130,11 @@ class FasterRCNN(nn.Module):
         proposals, real = self._propose(found, sizes, settings.pre_nms_topk, settings.post_nms_topk)
         with self._autocast(precision):
             class_logits, deltas = self._classify(found, proposals, real)
-        model, last = (
-            self.config.model,
-            int(self.config.data.box_convention == "reference"),
-        )  # coordinates are indices of pixels
+        delta_clamp = self.config.model.delta_clamp
+        last = int(self.config.data.box_convention == "reference")  # its coordinates are indices of pixels
         return [
             select_detections(
-                rois[own], logits[own], own_deltas[own], (width - last, height - last), settings, model.delta_clamp
+                rois[own], logits[own], own_deltas[own], (width - last, height - last), settings, delta_clamp
             )
             for rois, logits, own_deltas, own, (width, height) in zip(
                 proposals, class_logits, deltas, real, sizes, strict=True

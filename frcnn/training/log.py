@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from frcnn import distributed
 from frcnn.model.faster_rcnn import LOSSES
-from frcnn.training import distributed
 
 COLUMNS = ("epoch", "step", "images", "learning_rate", *LOSSES, "loss", "val_loss", "val_mAP")
 

@@ -1,6 +1,6 @@
 """Train one phase: epochs, steps, checkpoints; the same bytes whether interrupted or not.
 
-Several processes run this in step, each with its share of every batch; see `frcnn.training.distributed`.
+Several processes run this in step, each with its share of every batch; see `frcnn.distributed`.
 """
 
 import math
@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from frcnn import distributed
 from frcnn.data.annotation import Annotation
 from frcnn.model.faster_rcnn import Batch, FasterRCNN
 from frcnn.params import Phase, Train
-from frcnn.training import distributed
 from frcnn.training.batches import EpochBatches, Source, loader, plan_epoch
 from frcnn.training.checkpoint import load_checkpoint, save_checkpoint
 from frcnn.training.log import Log

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from frcnn import distributed
 from frcnn.data.annotation import Annotation
 from frcnn.data.pictures import read_picture
 from frcnn.evaluation.voc_ap import Scored, evaluate_arrays, join_objects, mean_ap
 from frcnn.model.faster_rcnn import FasterRCNN
 from frcnn.model.inference import Detector, detect_images
 from frcnn.params import Detect
-from frcnn.training import distributed
 from frcnn.training.batches import EpochBatches, Source, loader
 
 IOU_THRESHOLD = 0.5

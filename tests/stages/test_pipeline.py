@@ -33,7 +33,7 @@ PLUMBING = {
     "frcnn/sources/published.py": "as above",
 }
 # Imported for an option that the pipeline does not use.
-UNUSED = {"anchors": {"frcnn/render.py"}, "detect": {"frcnn/training/distributed.py"}}
+UNUSED = {"anchors": {"frcnn/render.py"}}
 
 
 def imported_modules(path: Path) -> Iterator[str]:

@@ -14,17 +14,17 @@ import pytest
 import torch
 from torch import nn
 
+from frcnn import distributed
 from frcnn.errors import UserError
 from frcnn.model.faster_rcnn import FasterRCNN
 from frcnn.params import Params
-from frcnn.training import distributed
 from frcnn.training.checkpoint import load_checkpoint
 from frcnn.training.log import NonFiniteLoss
 from frcnn.training.loop import Interrupted, Job, train_phase
 from stages.anchors import run as anchors_stage
 from stages.training_job import prepare
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 WORLD = 2
 # Five batches an epoch, two of which are smaller: one of a single image, which leaves the second process without any.
 CASES: dict[str, tuple[int, dict[str, Any]]] = {  # epochs and parameters
