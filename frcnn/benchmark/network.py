@@ -24,6 +24,7 @@ from frcnn.benchmark.torchvision_model import (
     rival_training_step,
 )
 from frcnn.benchmark.workloads import build_model, count_rois, training_step
+from frcnn.model.allocation import keep_freed_memory, return_freed_memory
 from frcnn.model.faster_rcnn import Batch, FasterRCNN
 from frcnn.training.optimizer import build_optimizer
 
@@ -85,7 +86,7 @@ def _measure(setup: Setup, step: Call, make_rival: Callable[[], Rival]) -> list[
     flops, rois = count_flops(step), count_rois(step)
     rivals, counts = _rivals(setup, make_rival) if setup.against_torchvision else ({}, [])
     product, product_flops = matrix_product(setup.device, setup.precision)
-    seconds = interleave({OURS: step} | rivals | {PRODUCT: product}, setup.repeats, setup.device)
+    seconds = interleave({OURS: step} | rivals | {PRODUCT: product}, setup.repeats, setup.device, _allocate_as_usual)
     ours = seconds[OURS]
     achieved, best = [flops / s / GIGA for s in ours], [product_flops / s / GIGA for s in seconds[PRODUCT]]
     rows = [
@@ -98,6 +99,14 @@ def _measure(setup: Setup, step: Call, make_rival: Callable[[], Rival]) -> list[
     for name in rivals:
         rows += [_milliseconds(name, seconds[name]), ratio(f"{name} / {OURS}", seconds[name], ours)]
     return [*rows, *_counts("", flops, rois), memory, *counts]
+
+
+def _allocate_as_usual(name: str) -> None:
+    """Allocate memory on the CPU as our commands do, or as the C library does by default for everyone else."""
+    if name.startswith(RIVAL):
+        return_freed_memory()
+    else:
+        keep_freed_memory()
 
 
 def _rivals(setup: Setup, make_rival: Callable[[], Rival]) -> tuple[dict[str, Call], list[Measurement]]:

@@ -44,17 +44,30 @@ def synchronize(device: torch.device) -> None:
 
 
 def interleave(
-    functions: Mapping[str, Callable[[], Any]], repeats: int, device: torch.device
+    functions: Mapping[str, Callable[[], Any]],
+    repeats: int,
+    device: torch.device,
+    before: Callable[[str], None] = lambda name: None,
 ) -> dict[str, list[float]]:
     """Return the seconds that a call of each function takes, one value a repetition.
 
     After two calls of each for warming up, they are timed in turns (a, b, a, b ...), so that a disturbance of the
-    machine hits all. Between the calls of a repetition the host does not wait for the device.
+    machine hits all. Several functions each begin their turn with a call that is not timed, to find memory and caches
+    as they leave them themselves. Between the calls of a repetition the host does not wait for the device.
+
+    Args:
+        before: called with a function's name at the beginning of its turn, and not timed.
     """
-    calls = {name: _warm_up(function, device) for name, function in functions.items()}
+    calls = {}
+    for name, function in functions.items():
+        before(name)
+        calls[name] = _warm_up(function, device)
     seconds: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(repeats):
         for name, function in functions.items():
+            before(name)
+            if len(functions) > 1:
+                function()
             seconds[name].append(_seconds(function, calls[name], device))
     return seconds
 

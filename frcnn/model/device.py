@@ -1,4 +1,4 @@
-"""Choose device and precision."""
+"""Choose device and precision, and prepare the process for them."""
 
 import os
 
@@ -6,16 +6,17 @@ import torch
 from torch import Tensor
 
 from frcnn.errors import UserError
+from frcnn.model.allocation import keep_freed_memory
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the torch device for `auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:N`.
+    """Return the torch device for `auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:N`, ready for use.
 
     Raises:
         UserError: not a device, or one that this machine lacks.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError as error:
@@ -26,6 +27,8 @@ def choose_device(name: str) -> torch.device:
         raise UserError(f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices; use --device cpu")
     if device.type == "cuda":
         torch.cuda.set_device(device)  # bf16 support and pinned memory are asked of the current one
+    else:
+        keep_freed_memory()
     return device
 
 
