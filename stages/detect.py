@@ -34,8 +34,12 @@ def run(
         launch(nproc)
         return
 
+    import numpy as np
+
     from frcnn import distributed
     from frcnn.data.digest import split_sha256
+    from frcnn.data.pictures import picture_size
+    from frcnn.data.resizing import by_shape
     from frcnn.data.voc import pictures_of, read_classes, read_split
     from frcnn.detections import pack_images, write_detections
     from frcnn.files import sha256_file
@@ -52,10 +56,12 @@ def run(
             if detector.class_names != class_names:
                 raise UserError(f"{weights}: trained on other classes than {dataset}/classes.txt lists; train again")
         batch = params.detect.batch_size
-        own = distributed.share(pictures, batch)
+        order = by_shape(np.array([picture_size(path) for path in pictures]))
+        own = distributed.share([pictures[index] for index in order], batch)
         done = _detect_all(detector, own, params.detect)
-        found = distributed.in_order(list(track(done, "detecting", len(own))), batch)
+        by_order = distributed.in_order(list(track(done, "detecting", len(own))), batch)
         if distributed.is_main():
+            found = [by_order[place] for place in np.argsort(order)]
             made_from = {
                 "weights": sha256_file(weights),
                 "dataset": split_sha256(dataset, split),

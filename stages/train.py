@@ -31,6 +31,9 @@ def run(
     ),
     checkpoint_seconds: Annotated[float, typer.Option("--checkpoint-seconds", min=0, help="Time between them.")] = 300,
     log_steps: Annotated[int, typer.Option("--log-steps", min=1, help="Steps between rows of the log.")] = 100,
+    cache: Annotated[
+        bool, typer.Option("--cache", help="Keep decoded pictures in memory.", envvar="FRCNN_CACHE_PICTURES")
+    ] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget the checkpoint of an earlier run.")] = False,
     device: Device = "auto",
     workers: Annotated[
@@ -60,7 +63,7 @@ def run(
     with member(device), exclusive(checkpoint.parent) if distributed.is_main() else nullcontext():
         tell = say if distributed.is_main() else lambda text: None
         with distributed.main_first():
-            ready = prepare(params, phase, dataset, anchors, models, device)
+            ready = prepare(params, phase, dataset, anchors, models, device, cache)
             if fresh and distributed.is_main():
                 checkpoint.unlink(missing_ok=True)
         job = Job(
@@ -96,6 +99,8 @@ def run(
 
 def _summary(job: "Job", processes: int) -> str:
     parts = [f"{len(job.source.targets)} images", str(job.device), str(job.precision).removeprefix("torch.")]
+    if job.source.cache is not None:
+        parts.append(f"cache of {job.source.cache.gibibytes:.1f} GiB")
     if processes > 1:
         parts.append(f"{processes} processes")
         if job.device.type == "cpu" and job.source.params.model.norm == "trained":

@@ -20,6 +20,7 @@ from frcnn.model.pretrained import load_pretrained
 from frcnn.model.weights import load_model, read_config
 from frcnn.params import Params, to_dict
 from frcnn.training.batches import Source
+from frcnn.training.cache import PictureCache
 from frcnn.training.checkpoint import fingerprint
 from frcnn.training.validate import split_held_out
 from stages.initial_weights import find_initial_weights
@@ -38,8 +39,10 @@ class Prepared:
     trained_on: dict[str, Any]
 
 
-def prepare(params: Params, phase: int, dataset: Path, anchors: Path, models: Path, device_name: str) -> Prepared:
-    """Read everything that phase 1 or 2 starts from.
+def prepare(
+    params: Params, phase: int, dataset: Path, anchors: Path, models: Path, device_name: str, cache: bool = False
+) -> Prepared:
+    """Read everything that phase 1 or 2 starts from; `cache`: keep decoded pictures in memory.
 
     Raises:
         UserError: something is missing or does not fit; nothing has been written.
@@ -69,7 +72,12 @@ def prepare(params: Params, phase: int, dataset: Path, anchors: Path, models: Pa
     precision = choose_precision(params.train.precision, device)
     return Prepared(
         model.to(device).to(memory_format=torch.channels_last),
-        Source(targets, pictures_of(dataset, targets.image_ids), params),
+        Source(
+            targets,
+            pictures_of(dataset, targets.image_ids),
+            params,
+            PictureCache(targets.size) if cache else None,
+        ),
         _held_out(params, dataset, targets),
         device,
         precision,

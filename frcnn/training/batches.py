@@ -16,42 +16,52 @@ from frcnn.anchors.grid import feature_grid
 from frcnn.anchors.label import Labels
 from frcnn.anchors.targets import AnchorTargets
 from frcnn.data.pictures import read_picture
-from frcnn.data.resample import resize
+from frcnn.data.resample import mirror, resize
+from frcnn.data.resizing import by_shape
 from frcnn.errors import UserError
 from frcnn.model.faster_rcnn import Batch
 from frcnn.model.inference import pad_images
 from frcnn.model.sampling import sample_anchors
 from frcnn.params import Params
+from frcnn.training.cache import PictureCache
 
 SHUFFLE, FLIP_AND_SAMPLE = 0, 1  # streams of random numbers
+POOL = 4  # batches: less padding than 5% of VOC's pixels at batch 16, and neighbours still change by chance
 
 
 @dataclass(frozen=True)
 class Source:
-    """What batches are cut from: targets and, in the same order, the paths of the pictures."""
+    """What batches are cut from: targets and, in the same order, the paths of the pictures; where to keep these."""
 
     targets: AnchorTargets
     pictures: list[Path]
     params: Params
+    cache: PictureCache | None = None
 
 
 def plan_epoch(source: Source, indices: np.ndarray, phase: int, epoch: int) -> list[np.ndarray]:
-    """Return the image indices of each batch of an epoch.
+    """Return the image indices of each batch of an epoch; every image is used once.
 
-    Images are shuffled, then batched with others of their orientation, so that little is padded; every image is used
-    once. The last batch of each orientation may be smaller; with batches of one it is a plain shuffle.
+    Images are shuffled and, up to `POOL` batches of one orientation at a time, batched with those of about their shape,
+    so that little is padded. The last batch of each orientation may be smaller; batches of one are a plain shuffle.
     """
     train = source.params.train
     rng = np.random.default_rng((train.seed, SHUFFLE, phase, epoch))
     shuffled = rng.permutation(indices)
     if train.batch_size == 1:
         return list(shuffled[:, None])
-    size = source.targets.size[shuffled]
-    upright = size[:, 1] > size[:, 0]
+    size = source.targets.size
+    upright = size[shuffled, 1] > size[shuffled, 0]
     batches = []
     for group in (shuffled[~upright], shuffled[upright]):
-        batches += [group[i : i + train.batch_size] for i in range(0, len(group), train.batch_size)]
+        batches_a_pool = min(POOL, max(1, len(group) // (POOL * train.batch_size)))  # few images: few neighbours
+        for pool in _cut(group, batches_a_pool * train.batch_size):
+            batches += _cut(pool[by_shape(size[pool])], train.batch_size)
     return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def _cut(indices: np.ndarray, length: int) -> list[np.ndarray]:
+    return [indices[i : i + length] for i in range(0, len(indices), length)]
 
 
 class EpochBatches(Dataset[Batch]):
@@ -103,6 +113,7 @@ def loader(batches: EpochBatches, start: int, workers: int, pin: bool) -> DataLo
         pin_memory=pin,
         generator=torch.Generator(),  # its own, so that iterating leaves the global one alone
         worker_init_fn=_ignore_signals,
+        multiprocessing_context="fork" if workers and batches.source.cache else None,  # which shares the cache
     )
 
 
@@ -128,19 +139,29 @@ class Sample:
 
 def load_sample(source: Source, index: int, flip: bool, rng: np.random.Generator) -> Sample:
     """Read one picture, resize and flip it, and draw the anchors of its RPN minibatch."""
-    targets, data = source.targets, source.params.data
+    labels, gt_labels = source.targets.image(index, flip)
+    image = _resized(source, index)
+    if flip:
+        image = mirror(image)  # the same bytes as resizing the mirror image
+    anchors = draw_anchors(labels, source.params, rng)
+    keys = rng.random(source.params.train.post_nms_topk + len(gt_labels), np.float32)
+    return Sample(source.targets.image_ids[index], image, labels.gt_boxes, gt_labels, *anchors, keys)
+
+
+def _resized(source: Source, index: int) -> np.ndarray:
+    """Return a resized picture (H, W, 3) uint8, from the cache where it is there already."""
+    cache, targets = source.cache, source.targets
+    if cache is not None and (kept := cache.get(index)) is not None:
+        return kept
     path = source.pictures[index]
     picture = read_picture(path)
     if (picture.shape[1], picture.shape[0]) != tuple(targets.size_original[index]):
         raise UserError(f"{path}: not the size that anchors.h5 was made for; run `frcnn anchors` again")
-    if flip:
-        picture = picture[:, ::-1]
     width, height = map(int, targets.size[index])
-    labels, gt_labels = targets.image(index, flip)
-    image = resize(np.ascontiguousarray(picture), width, height, data.interpolation)
-    anchors = draw_anchors(labels, source.params, rng)
-    keys = rng.random(source.params.train.post_nms_topk + len(gt_labels), np.float32)
-    return Sample(targets.image_ids[index], image, labels.gt_boxes, gt_labels, *anchors, keys)
+    image = resize(picture, width, height, source.params.data.interpolation)
+    if cache is not None:
+        cache.put(index, image)
+    return image
 
 
 def draw_anchors(labels: Labels, params: Params, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -25,8 +25,9 @@ def test_a_ratio_is_of_the_medians_and_its_extremes_are_of_single_turns() -> Non
 
 def test_functions_are_called_in_turns_after_two_calls_for_warming_up() -> None:
     calls: list[str] = []
-    seconds = interleave({name: lambda name=name: calls.append(name) for name in "ab"}, 3, CPU)
-    assert "".join(calls) == "aabb" + "ababab"
+    functions = {name: lambda name=name: calls.append(name) for name in "ab"}
+    seconds = interleave(functions, 3, CPU, before=lambda name: calls.append(name.upper()))
+    assert "".join(calls) == "AaaBbb" + 3 * "AaaBbb", "a turn begins with a call that is not timed"
     assert {name: len(values) for name, values in seconds.items()} == {"a": 3, "b": 3}
     assert all(value > 0 for values in seconds.values() for value in values)
 

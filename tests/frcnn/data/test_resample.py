@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from frcnn.data.resample import resize
+from frcnn.data.resample import mirror, resize
 
 
 @pytest.mark.parametrize("size", [(80, 60), (61, 90), (20, 15), (31, 17)])
@@ -24,3 +24,13 @@ def test_resize_is_anti_aliased(interpolation: str) -> None:
     small = resize(np.repeat(checks[..., None], 3, axis=2), 16, 8, interpolation)
     assert small.shape == (8, 16, 3)
     assert abs(small.astype(int) - 127).max() < 40
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("size", [(80, 60), (61, 90), (20, 15), (31, 17)])
+def test_resized_and_mirrored_is_mirrored_and_resized(size: tuple[int, int], interpolation: str) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (45, 60, 3), np.uint8)
+    image.setflags(write=False)  # as pictures are read
+    expected = resize(np.ascontiguousarray(image[:, ::-1]), *size, interpolation)
+    np.testing.assert_array_equal(mirror(resize(image, *size, interpolation)), expected)
+    np.testing.assert_array_equal(mirror(image), image[:, ::-1])

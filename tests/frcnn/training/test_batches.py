@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from frcnn.boxes import decode, flip
 from frcnn.errors import UserError
 from frcnn.params import Params
 from frcnn.training.batches import EpochBatches, Source, loader, plan_epoch
+from frcnn.training.cache import PictureCache
 
 SIZES = [(160, 176), (200, 160), (160, 160), (160, 208), (192, 160), (161, 160), (224, 160)]
 
@@ -135,3 +137,30 @@ def test_single_images_are_never_padded(source: Source) -> None:
     params = replace(source.params, train=replace(source.params.train, batch_size=1))
     for batch in loader(epoch(replace(source, params=params)), 0, 0, pin=False):
         assert batch.images.shape[:1] + batch.images.shape[-1:] == (1, batch.sizes[0][0])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_cache_changes_no_batch_and_spares_reading(source: Source, workers: int) -> None:
+    cached = replace(source, cache=PictureCache(source.targets.size))
+    for number in range(2):
+        wanted = list(loader(epoch(source, number), 0, 0, pin=False))
+        if number:  # then all are in memory
+            for path in source.pictures:
+                path.unlink()
+        found = list(loader(epoch(cached, number), 0, workers, pin=False))
+        for batch, expected in zip(found, wanted, strict=True):
+            assert torch.equal(batch.images, expected.images)
+
+
+def test_little_is_padded(params: Params) -> None:
+    """Sizes as in VOC2007 at 600 px, batches of 16."""
+    rng = np.random.default_rng(0)
+    sizes = np.array([(800, 600)] * 56 + [(901, 600)] * 17 + [(600, 800)] * 10 + [(600, 901)] * 5)
+    odd = np.stack([rng.integers(750, 1000, 12), np.full(12, 600)], 1)
+    drawn = rng.permutation(np.concatenate([sizes, odd]).repeat(40, 0))
+    params = replace(params, train=replace(params.train, batch_size=16))
+    source = Source(SimpleNamespace(size=drawn), [], params)  # type: ignore[arg-type]
+    plan = plan_epoch(source, np.arange(len(drawn)), 1, 0)
+    padded = sum(len(batch) * drawn[batch].max(0).prod() for batch in plan)
+    assert 1 - drawn.prod(1).sum() / padded < 0.05
+    assert len({tuple(sorted(batch)) for batch in plan + plan_epoch(source, np.arange(len(drawn)), 1, 1)}) > len(plan)
