@@ -74,7 +74,7 @@ class Model:
     norm: Literal["frozen", "trained"]
     freeze_at: Annotated[int, (0, 5)]
     dropout: Annotated[float, (0, 0.99)]
-    roi_op: Literal["align", "pool"]
+    roi_op: Literal["align", "pool", "crop"]
     roi_size: Positive
     roi_sampling_ratio: Positive
     roi_clip: bool
@@ -94,11 +94,13 @@ class Train:
     precision: Literal["float32", "bf16", "auto"]
     deterministic: bool
     flip_probability: Fraction
-    optimizer: Literal["sgd", "adamw"]
+    optimizer: Literal["sgd", "adam", "adamw"]
     momentum: Fraction
     weight_decay: NonNegative
     bias_lr_mult: NonNegative
     bias_weight_decay: NonNegative
+    clip_gradients: Literal["variable", "global_norm", "value"] | None
+    clip_at: Size
     pre_nms_topk: Positive
     post_nms_topk: Positive
     rpn_batch: Positive

@@ -1,4 +1,5 @@
-"""Cut a fixed grid of features out of the map for every RoI: RoIAlign (Mask R-CNN, section 3) or RoIPool (Fast R-CNN).
+"""Cut a fixed grid of features out of the map for every RoI: RoIAlign (Mask R-CNN, section 3), RoIPool (Fast R-CNN),
+or the maxima of 2 x 2 bilinear samples a bin ("crop"), as implementations by TensorFlow's crop_and_resize take them.
 
 For training, RoIAlign is written as two matrix products. Its bilinear samples and their mean separate into rows and
 columns, so out = rows @ features @ columns^T with one small matrix an RoI and axis. That agrees with torchvision's
@@ -10,6 +11,7 @@ which is the faster one there.
 import torch
 import torchvision
 from torch import Tensor
+from torch.nn import functional
 
 from frcnn.model.device import at_least_float32
 
@@ -30,11 +32,16 @@ def pool_rois(
     Args:
         features: (N, D, H, W), padded at the right and bottom; `grids` are each image's own (rows, columns).
         rois: (N, S, 4) in pixels of the resized image.
-        op: "align" or "pool".
+        op: "align", "pool" or "crop".
         sampling_ratio: samples a bin and axis of RoIAlign.
-        clip: move the RoIs into the image's own grid, so that no bin lies outside it and stays 0.
+        clip: move the RoIs into the image's own grid, so that no bin lies outside it and stays 0; "crop" always does.
         stride: pixels a cell.
     """
+    if op == "crop":
+        samples = pool_rois(
+            features, grids, rois, op="align", size=2 * size, sampling_ratio=1, clip=True, stride=stride
+        )
+        return functional.max_pool2d(samples.flatten(0, 1), 2).unflatten(0, samples.shape[:2])
     features = at_least_float32(features)
     cells = torch.tensor(grids, dtype=rois.dtype).to(rois.device)[:, None, [1, 0]]  # (N, 1, 2): columns, rows
     if clip:

@@ -19,6 +19,7 @@ from frcnn.model.faster_rcnn import Batch, FasterRCNN
 from frcnn.params import Phase, Train
 from frcnn.training.batches import EpochBatches, Source, loader, plan_epoch
 from frcnn.training.checkpoint import load_checkpoint, save_checkpoint
+from frcnn.training.clipping import clip_gradients
 from frcnn.training.log import Log
 from frcnn.training.optimizer import build_optimizer, learning_rate, set_learning_rate
 from frcnn.training.validate import split_held_out, validate
@@ -179,6 +180,8 @@ def _step(losses: Losses, job: Job, state: _State, batch: Batch, plan: list[np.n
     state.log.add(state.step + 1, [job.source.targets.image_ids[index] for index in whole], found)
     if updated:
         set_learning_rate(state.optimizer, learning_rate(state.step, job.phase, job.train))
+        parameters = [parameter for group in state.optimizer.param_groups for parameter in group["params"]]
+        clip_gradients(parameters, job.train.clip_gradients, job.train.clip_at)
         state.optimizer.step()
         state.optimizer.zero_grad(set_to_none=True)
     state.step += 1

@@ -1,4 +1,4 @@
-"""Optimizer and learning rate of a phase (py-faster-rcnn's SGD, or AdamW for training from scratch)."""
+"""Optimizer and learning rate of a phase (py-faster-rcnn's SGD, or Adam or AdamW for training from scratch)."""
 
 import torch
 from torch import nn
@@ -26,7 +26,8 @@ def build_optimizer(model: nn.Module, train: Train) -> torch.optim.Optimizer:
     ]
     if train.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=0.0, momentum=train.momentum, fused=True)
-    return torch.optim.AdamW(groups, lr=0.0, fused=True)
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[train.optimizer]
+    return kind(groups, lr=0.0, fused=True)
 
 
 def learning_rate(step: int, phase: Phase, train: Train) -> float:

@@ -43,15 +43,16 @@ def test_no_rois() -> None:
     assert found.shape == (2, 0, 4, 7, 7)
 
 
-def test_training_and_detection_see_the_same() -> None:
+@pytest.mark.parametrize("op", ["align", "crop"])
+def test_training_and_detection_see_the_same(op: str) -> None:
     features, rois = torch.randn(6, 20, 31), random_rois(40, 31 * 16, 20 * 16)
-    options = {"op": "align", "size": 7, "sampling_ratio": 2, "clip": True, "stride": 16}
+    options = {"op": op, "size": 7, "sampling_ratio": 2, "clip": True, "stride": 16}
     with torch.no_grad():
         detection = pool_one(features, rois, **options)
     torch.testing.assert_close(pool_one(features, rois, **options), detection, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("op", ["align", "pool"])
+@pytest.mark.parametrize("op", ["align", "pool", "crop"])
 def test_an_roi_beyond_the_grid_has_no_empty_bin(op: str) -> None:
     # 37 rows of 16 px end at 592; the image, and so the RoI, reaches to 600. Unclipped RoIPool leaves rows at 0.
     features = torch.ones(3, 37, 50)
@@ -63,6 +64,30 @@ def test_an_roi_beyond_the_grid_has_no_empty_bin(op: str) -> None:
         assert unclipped.amax((0, 1, 3)).tolist() == [1, 1, 1, 1, 0, 0, 0]  # as published
     else:
         torch.testing.assert_close(unclipped, pooled)  # samples up to a cell beyond the border repeat it
+
+
+def test_crop_takes_the_largest_of_four_samples() -> None:
+    column = torch.arange(6.0).expand(1, 6, 6)
+    options = {"op": "crop", "size": 2, "sampling_ratio": 0, "stride": 16}
+    for clip in (True, False):
+        # Cells 1 to 5 in two bins of 2 cells: samples at 1.5, 2.5 and 3.5, 4.5, that is at the indices 1, 2 and 3, 4.
+        pooled = pool_one(column, torch.tensor([[16.0, 16, 80, 80], [64, 64, 160, 160]]), clip=clip, **options)
+        assert pooled[0, 0].tolist() == [[2, 4], [2, 4]]
+        assert pooled[1, 0].tolist() == [[4.25, 5], [4.25, 5]]  # cut at the border, whose cell is repeated beyond
+
+
+def test_crop_of_no_rois() -> None:
+    options = {"op": "crop", "size": 7, "sampling_ratio": 2, "clip": True, "stride": 16}
+    features = torch.rand(6, 20, 31, requires_grad=True)
+    assert pool_one(features, torch.zeros(0, 4), **options).shape == (0, 6, 7, 7)
+
+
+def test_gradient_of_crop() -> None:
+    torch.manual_seed(0)
+    features = torch.randn(2, 8, 9, dtype=torch.float64, requires_grad=True)
+    rois = random_rois(5, 9 * 16, 8 * 16).double()
+    options = {"op": "crop", "size": 3, "sampling_ratio": 2, "clip": True, "stride": 16}
+    assert torch.autograd.gradcheck(lambda maps: pool_one(maps, rois, **options), [features])
 
 
 def slow_roi_pool(features: torch.Tensor, roi: list[float], size: int) -> torch.Tensor:

@@ -117,6 +117,17 @@ def test_roi_pool_cannot_be_deterministic_on_cuda(
         prepare(changed, 1, dataset, anchors, tmp_path, "cuda")
 
 
+def test_gradients_are_clipped_before_every_step(make: Make) -> None:
+    plain = {"optimizer": "sgd", "momentum": 0.0, "weight_decay": 0.0, "clip_gradients": "value", "clip_at": 1e-3}
+    model, job = make(plain)
+    job = replace(job, phase=replace(job.phase, warmup_steps=0))
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    rows, _ = train(model, job)
+    furthest = rows[-1]["step"] * job.phase.learning_rate * 1e-3
+    moves = [(parameter - before[name]).abs().max().item() for name, parameter in model.named_parameters()]
+    assert 0.1 * furthest < max(moves) <= 1.01 * furthest
+
+
 def test_losses_fall(make: Make) -> None:
     model, job = make(phase=replace(make()[1].phase, epochs=6, learning_rate=3e-3, warmup_steps=4))
     rows, _ = train(model, job)

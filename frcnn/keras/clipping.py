@@ -1,0 +1,33 @@
+"""Limit the gradients before a step of the optimizer, to what `frcnn.training.clipping` (torch) makes of them."""
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+EPSILON = 1e-6  # added to a norm, as torch.nn.utils.clip_grad_norm_ does
+
+
+def clip_gradients(gradients: Sequence[tf.Tensor], how: str | None, at: float) -> list[tf.Tensor]:
+    """Return the gradients scaled down or cut off.
+
+    Args:
+        how: "variable" (the Euclidean norm of each one), "global_norm" (of all together), "value" (each number) or
+            None (nothing is changed).
+        at: the largest norm or absolute value.
+    """
+    if how == "variable":
+        return [gradient * _factor(_square_norm(gradient), at) for gradient in gradients]
+    if how == "global_norm":
+        factor = _factor(tf.add_n([_square_norm(gradient) for gradient in gradients]), at)
+        return [gradient * factor for gradient in gradients]
+    if how == "value":
+        return [tf.clip_by_value(gradient, -at, at) for gradient in gradients]
+    return list(gradients)
+
+
+def _square_norm(gradient: tf.Tensor) -> tf.Tensor:
+    return 2 * tf.nn.l2_loss(gradient)  # needs no copy of the gradient
+
+
+def _factor(square_norm: tf.Tensor, at: float) -> tf.Tensor:
+    return tf.minimum(at / (tf.sqrt(square_norm) + EPSILON), 1)
