@@ -19,6 +19,8 @@ Count = Annotated[int, (0, None)]
 Seed = Annotated[int, (0, 2**32 - 1)]
 Positive = Annotated[int, (1, None)]
 Size = Annotated[float, (1e-6, None)]
+Framework = Literal["torch", "tensorflow"]
+FRAMEWORKS = typing.get_args(Framework)
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Train:
+    framework: Framework
     seed: Seed
     batch_size: Positive
     grad_accum: Positive
@@ -127,6 +130,7 @@ class Phase:
 class Detect:
     """Settings of detection; the defaults are the paper's, which `predict` and validation use."""
 
+    framework: Framework = "torch"
     batch_size: Positive = 1
     precision: Literal["float32", "bf16", "auto"] = "float32"
     pre_nms_topk: Positive = 6000

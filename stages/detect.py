@@ -52,8 +52,8 @@ def run(
             class_names = read_classes(dataset)
             ids = read_split(dataset, split)
             pictures = pictures_of(dataset, ids)
-            detector = load_detector(weights, distributed.own_device(device))
-            if detector.class_names != class_names:
+            detector = load_detector(weights, distributed.own_device(device), params.detect.framework)
+            if detector.config.class_names != class_names:
                 raise UserError(f"{weights}: trained on other classes than {dataset}/classes.txt lists; train again")
         batch = params.detect.batch_size
         order = by_shape(np.array([picture_size(path) for path in pictures]))
@@ -80,7 +80,9 @@ def _detect_all(detector: "Detector", pictures: list[Path], settings: Detect) ->
 
     def load(paths: list[Path]) -> "tuple[list[np.ndarray], list[tuple[int, int]]]":
         originals = [read_picture(path) for path in paths]
-        return [prepare(image, detector.model) for image in originals], [(i.shape[1], i.shape[0]) for i in originals]
+        return [prepare(image, detector.config.data) for image in originals], [
+            (i.shape[1], i.shape[0]) for i in originals
+        ]
 
     batches = [pictures[i : i + settings.batch_size] for i in range(0, len(pictures), settings.batch_size)]
     with ThreadPoolExecutor(READ_AHEAD) as pool:

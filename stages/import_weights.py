@@ -60,7 +60,7 @@ def run(
         params = _params_for(found, source, params_file, overrides or [])
         class_names = read_names(classes_file) if classes_file else VOC_CLASSES
         config = DetectorConfig(class_names, params.model, params.anchors, params.data, found.preprocessing)
-        save_weights(out, detector(found, config, str(source)), made_from)
+        save_weights(out, config, detector(found, config, str(source)).state_dict(), made_from)
         say(f"{out}: detector, {found.backbone}, {len(class_names)} classes, from {found.layout}")
 
 

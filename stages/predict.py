@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from frcnn.errors import UserError
-from frcnn.params import Detect
+from frcnn.params import FRAMEWORKS, Detect
 from stages.options import FINAL_WEIGHTS, Device, Weights
 
 if TYPE_CHECKING:
@@ -25,8 +25,12 @@ def run(
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where the results go.")] = Path("predictions"),
     score_threshold: Annotated[float, typer.Option("--score-threshold", min=0, max=1, help="Least score.")] = 0.7,
     device: Device = "auto",
+    framework: Annotated[str, typer.Option("--framework", help="torch or tensorflow.")] = "torch",
 ) -> None:
     """Read pictures and the weights of a detector, write the pictures with the objects found and detections.json."""
+    if framework not in FRAMEWORKS:
+        raise UserError(f"--framework {framework}: choose from {', '.join(FRAMEWORKS)}")
+
     import json
 
     from frcnn.files import write_text
@@ -40,7 +44,7 @@ def run(
     if sources:
         from frcnn.model.inference import load_detector
 
-        detector = load_detector(weights, device)
+        detector = load_detector(weights, device, framework)
         settings = Detect(score_threshold=score_threshold)
         for source, name in track(zip(sources, names, strict=True), "predicting", len(sources)):
             try:
@@ -91,12 +95,12 @@ def _predict(detector: "Detector", image: "np.ndarray", target: Path, settings: 
     [found] = detect_images(detector, [image], settings)
     boxes, scores, labels = found["boxes"], found["scores"], found["labels"]
     with atomic_path(target) as temporary:
-        drawn = draw(image, boxes, labels, scores, detector.class_names)
+        drawn = draw(image, boxes, labels, scores, detector.config.class_names)
         Image.fromarray(drawn).save(temporary, format="png")
     detections = [
         {
             "label": int(label),
-            "class": detector.class_names[label - 1],
+            "class": detector.config.class_names[label - 1],
             "score": round(float(score), 6),
             "box": [round(float(value), 2) for value in box],
         }

@@ -16,6 +16,7 @@ from stages.options import ANCHORS, DATASET, METRICS, MODELS, AnchorsFile, Datas
 
 if TYPE_CHECKING:
     from frcnn.training.loop import Job
+    from stages.training_job import Prepared
 
 
 def run(
@@ -72,17 +73,16 @@ def run(
             source=ready.source,
             fingerprint=ready.fingerprint,
             checkpoint=checkpoint,
-            device=ready.device,
-            precision=ready.precision,
             workers=loading_workers(ready.device.type, distributed.local_world()) if workers is None else workers,
             held_out=ready.held_out,
             checkpoint_seconds=checkpoint_seconds,
             log_steps=log_steps,
         )
-        tell(_summary(job, distributed.world()))
+        learner = ready.learner()
+        tell(_summary(job, ready, distributed.world()))
         try:
             with stop_on_signal() as wish, training_bar(job) as on_step:
-                rows = train_phase(ready.model, job, on_step, wish, tell)
+                rows = train_phase(learner, job, on_step, wish, tell)
         except NonFiniteLoss as error:
             if not distributed.is_main():
                 distributed.barrier()  # until the main process has told and ended
@@ -93,17 +93,17 @@ def run(
             raise SystemExit(128 + (wish.received or signal.SIGTERM)) from None
         if distributed.is_main():
             write_text(metrics / f"train_phase{phase}.csv", _csv(rows))
-            save_weights(models / f"phase{phase}.safetensors", ready.model, ready.trained_on)
+            save_weights(models / f"phase{phase}.safetensors", learner.config, learner.weights(), ready.trained_on)
         tell(f"{models}/phase{phase}.safetensors: {rows[-1]['step']} steps, last loss {rows[-1]['loss']:.4f}")
 
 
-def _summary(job: "Job", processes: int) -> str:
-    parts = [f"{len(job.source.targets)} images", str(job.device), str(job.precision).removeprefix("torch.")]
+def _summary(job: "Job", ready: "Prepared", processes: int) -> str:
+    parts = [f"{len(job.source.targets)} images", ready.where]
     if job.source.cache is not None:
         parts.append(f"cache of {job.source.cache.gibibytes:.1f} GiB")
     if processes > 1:
         parts.append(f"{processes} processes")
-        if job.device.type == "cpu" and job.source.params.model.norm == "trained":
+        if ready.device.type == "cpu" and job.source.params.model.norm == "trained":
             parts.append("batch norm by each process's own images")
     return ", ".join(parts)
 

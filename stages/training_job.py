@@ -22,6 +22,7 @@ from frcnn.params import Params, to_dict
 from frcnn.training.batches import Source
 from frcnn.training.cache import PictureCache
 from frcnn.training.checkpoint import fingerprint
+from frcnn.training.learner import Learner, TorchLearner
 from frcnn.training.validate import split_held_out
 from stages.initial_weights import find_initial_weights
 
@@ -35,8 +36,18 @@ class Prepared:
     held_out: list[Annotation]
     device: torch.device
     precision: torch.dtype
+    where: str
     fingerprint: str
     trained_on: dict[str, Any]
+
+    def learner(self) -> Learner:
+        """Return the model with its optimizer; with several processes all have to come here."""
+        train = self.source.params.train
+        if train.framework == "tensorflow":
+            from frcnn.keras.learner import KerasLearner
+
+            return KerasLearner(self.model.config, self.model.state_dict(), train)
+        return TorchLearner(self.model, train, self.device, self.precision)
 
 
 def prepare(
@@ -52,7 +63,8 @@ def prepare(
             f"train.batch_size: {params.train.batch_size}, for all processes together, leaves some of "
             f"{distributed.world()} without work; raise it, or start fewer"
         )
-    device = _device(distributed.own_device(device_name), params)
+    tensorflow = params.train.framework == "tensorflow"
+    device, precision, where = (_tensorflow if tensorflow else _torch)(device_name, params)
     class_names = read_classes(dataset)
     recipe = recipe_of(params, class_names, split_sha256(dataset, params.splits.train))
     targets = read_targets(anchors, recipe)
@@ -69,7 +81,7 @@ def prepare(
         "train": to_dict(params.train),
         "schedule": to_dict(params.phase(phase)),
     }
-    precision = choose_precision(params.train.precision, device)
+    recipe_in_full = made_from | {"model": to_dict(config), "precision": str(precision)}
     return Prepared(
         model.to(device).to(memory_format=torch.channels_last),
         Source(
@@ -81,20 +93,32 @@ def prepare(
         _held_out(params, dataset, targets),
         device,
         precision,
-        fingerprint(made_from | {"model": to_dict(config), "precision": str(precision)}, params.train.val_fraction > 0),
+        where,
+        fingerprint(recipe_in_full, params.train.val_fraction > 0, tensorflow),
         made_from,
     )
 
 
-def _device(name: str, params: Params) -> torch.device:
-    """Return the device, prepared for reproducible training where the parameters ask for it."""
-    if not params.train.deterministic:
-        return choose_device(name)
-    make_deterministic()
-    device = choose_device(name)
-    if device.type == "cuda" and params.model.roi_op == "pool":
+def _torch(name: str, params: Params) -> tuple[torch.device, torch.dtype, str]:
+    """Return device and precision, prepared for reproducible training where the parameters ask for it, in words too."""
+    if params.train.deterministic:
+        make_deterministic()
+    device = choose_device(distributed.own_device(name))
+    if params.train.deterministic and device.type == "cuda" and params.model.roi_op == "pool":
         raise UserError("train.deterministic: RoIPool has no deterministic gradient on CUDA; use model.roi_op: align")
-    return device
+    precision = choose_precision(params.train.precision, device)
+    return device, precision, f"{device}, {str(precision).removeprefix('torch.')}"
+
+
+def _tensorflow(name: str, params: Params) -> tuple[torch.device, torch.dtype, str]:
+    """Return where torch prepares the batches, and the precision; refuse what is torch's alone."""
+    from frcnn.keras.device import choose_device as choose_tensorflow_device
+
+    if distributed.world() > 1:
+        raise UserError("train.framework: tensorflow trains in one process; start it without --nproc")
+    if params.train.precision == "bf16":
+        raise UserError("train.precision: bf16 is torch's alone; for train.framework: tensorflow use float32 or auto")
+    return torch.device("cpu"), torch.float32, f"tensorflow on {choose_tensorflow_device(name)}, float32"
 
 
 def _initial_model(config: DetectorConfig, params: Params) -> tuple[FasterRCNN, str]:

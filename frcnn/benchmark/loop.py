@@ -14,6 +14,7 @@ from frcnn.model.faster_rcnn import FasterRCNN
 from frcnn.params import Phase
 from frcnn.training import loop
 from frcnn.training.batches import Source
+from frcnn.training.learner import TorchLearner
 from frcnn.training.loop import Job, Report, train_phase
 
 FREEZE = Phase(epochs=1, learning_rate=0.0, warmup_steps=0)  # random weights stay what they are
@@ -65,12 +66,11 @@ def _windows(
         source=source,
         fingerprint="",
         checkpoint=setup.scratch / "checkpoint.pt",
-        device=setup.device,
-        precision=setup.precision,
         workers=setup.workers,
     )
+    learner = TorchLearner(model, setup.params.train, setup.device, setup.precision)
     with replaced(loop, "loader", _timed_loader(waits)), contextlib.suppress(_Enough):
-        train_phase(model, job, on_step, lambda: False, lambda text: None)
+        train_phase(learner, job, on_step, lambda: False, lambda text: None)
     seconds, waited = np.diff(np.array(marks), axis=0).T / steps
     return seconds.tolist(), waited.tolist()
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -10,34 +11,59 @@ import torch
 from frcnn import boxes
 from frcnn.data.resample import resize
 from frcnn.data.resizing import box_scale, resized_size
+from frcnn.model.config import DetectorConfig
 from frcnn.model.device import choose_device, choose_precision
 from frcnn.model.faster_rcnn import FasterRCNN
 from frcnn.model.weights import load_model
 from frcnn.params import Data, Detect
 
+Found = tuple[np.ndarray, np.ndarray, np.ndarray]  # boxes (D, 4) in resized pixels, scores (D,), labels (D,)
+
+
+class Detector(Protocol):
+    """A trained model that is ready to detect, of either framework."""
+
+    @property
+    def config(self) -> DetectorConfig:
+        """What the model is, apart from its weights."""
+
+    def detect(self, images: Sequence[np.ndarray], settings: Detect) -> list[Found]:
+        """Return the detections of resized pictures (H, W, 3) uint8, each of its own size, best first."""
+
 
 @dataclass(frozen=True)
-class Detector:
-    """A trained model in evaluation mode on its device."""
+class TorchDetector:
+    """A `FasterRCNN` in evaluation mode on its device."""
 
     model: FasterRCNN
     device: torch.device
 
     @property
-    def class_names(self) -> list[str]:
-        """Names of labels 1..C."""
-        return self.model.config.class_names
+    def config(self) -> DetectorConfig:
+        """What the model is, apart from its weights."""
+        return self.model.config
+
+    def detect(self, images: Sequence[np.ndarray], settings: Detect) -> list[Found]:
+        """Return the detections of resized pictures, see `Detector`."""
+        sizes = [(image.shape[1], image.shape[0]) for image in images]
+        precision = choose_precision(settings.precision, self.device)
+        found = self.model.detect(pad_images(images).to(self.device), sizes, settings, precision)
+        return [(boxes.cpu().numpy(), scores.cpu().numpy(), labels.cpu().numpy()) for boxes, scores, labels in found]
 
 
-def load_detector(weights: Path, device: str) -> Detector:
-    """Load a weights file for detection on `cpu`, `cuda`, `cuda:N` or `auto`.
+def load_detector(weights: Path, device: str, framework: str = "torch") -> Detector:
+    """Load a weights file for detection on `cpu`, `cuda`, `cuda:N` or `auto`, with `torch` or `tensorflow`.
 
     Raises:
-        UserError: the file does not fit, or there is no such device.
+        UserError: the file does not fit, or there is no such device, or TensorFlow is not installed.
     """
+    if framework == "tensorflow":
+        from frcnn.keras.inference import load_detector as load_keras_detector
+
+        return load_keras_detector(weights, device)
     chosen = choose_device(device)
     model = load_model(weights).to(chosen).eval()
-    return Detector(model.to(memory_format=torch.channels_last), chosen)
+    return TorchDetector(model.to(memory_format=torch.channels_last), chosen)
 
 
 def detect_images(detector: Detector, images: Sequence[np.ndarray], settings: Detect) -> list[dict[str, np.ndarray]]:
@@ -52,15 +78,14 @@ def detect_images(detector: Detector, images: Sequence[np.ndarray], settings: De
     """
     return detect_resized(
         detector,
-        [prepare(image, detector.model) for image in images],
+        [prepare(image, detector.config.data) for image in images],
         [(image.shape[1], image.shape[0]) for image in images],
         settings,
     )
 
 
-def prepare(image: np.ndarray, model: FasterRCNN) -> np.ndarray:
+def prepare(image: np.ndarray, data: Data) -> np.ndarray:
     """Return a picture (H, W, 3) uint8 resized as the model was trained."""
-    data = model.config.data
     return resize(image, *resized_size((image.shape[1], image.shape[0]), data), data.interpolation)
 
 
@@ -71,17 +96,9 @@ def detect_resized(
     settings: Detect,
 ) -> list[dict[str, np.ndarray]]:
     """Do the work of `detect_images` on pictures that `prepare` has resized; sizes are (width, height)."""
-    sizes = [(image.shape[1], image.shape[0]) for image in resized]
-    batch = pad_images(resized).to(detector.device)
-    precision = choose_precision(settings.precision, detector.device)
-    found = detector.model.detect(batch, sizes, settings, precision)
     return [
-        {
-            "boxes": _to_original(found_boxes.cpu().numpy(), original, detector.model.config.data),
-            "scores": scores.cpu().numpy(),
-            "labels": labels.cpu().numpy(),
-        }
-        for (found_boxes, scores, labels), original in zip(found, sizes_original, strict=True)
+        {"boxes": _to_original(found, original, detector.config.data), "scores": scores, "labels": labels}
+        for (found, scores, labels), original in zip(detector.detect(resized, settings), sizes_original, strict=True)
     ]
 
 

@@ -21,8 +21,8 @@ from frcnn.params import from_dict, to_dict
 SCHEMA, VERSION = "frcnn-weights", 2
 
 
-def save_weights(path: Path, model: FasterRCNN, trained_on: dict[str, Any]) -> None:
-    """Write a model to a weights file; the same content gives the same bytes.
+def save_weights(path: Path, config: DetectorConfig, weights: dict[str, Tensor], trained_on: dict[str, Any]) -> None:
+    """Write a model's configuration and `state_dict()` to a weights file; the same content gives the same bytes.
 
     Raises:
         UserError: the file cannot be written.
@@ -30,10 +30,10 @@ def save_weights(path: Path, model: FasterRCNN, trained_on: dict[str, Any]) -> N
     about = {
         "schema": SCHEMA,
         "version": VERSION,
-        "config": to_dict(model.config),
+        "config": to_dict(config),
         "trained_on": trained_on,
     }
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     write_tensors(path, tensors, about)
 
 

@@ -17,17 +17,19 @@ from frcnn.files import atomic_path
 
 # The code that decides a training's result; a change of it makes a checkpoint void.
 CODE = ("boxes.py", "distributed.py", "params.py", "anchors", "data", "model", "training")
+KERAS_CODE = ("keras",)
 VALIDATION_CODE = ("evaluation/matching.py", "evaluation/voc_ap.py")  # decides which epoch is best
 
 
-def fingerprint(recipe: dict[str, Any], validation: bool) -> str:
+def fingerprint(recipe: dict[str, Any], validation: bool = False, keras: bool = False) -> str:
     """Return a digest of a recipe (parameters and digests of inputs) and of the code that executes it.
 
-    Without validation an edit of its code leaves the digest alone: a finished phase is then not trained again.
+    Without validation, or without Keras, an edit of their code leaves the digest alone: a finished phase is then not
+    trained again.
     """
     root = Path(frcnn.__file__).parent
     digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode())
-    for part in CODE + (VALIDATION_CODE if validation else ()):
+    for part in CODE + (VALIDATION_CODE if validation else ()) + (KERAS_CODE if keras else ()):
         for path in sorted((root / part).rglob("*.py")) if (root / part).is_dir() else [root / part]:
             digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -1,6 +1,7 @@
 """Train one phase: epochs, steps, checkpoints; the same bytes whether interrupted or not.
 
-Several processes run this in step, each with its share of every batch; see `frcnn.distributed`.
+The network is a `Learner`, torch's or TensorFlow's. Several processes run this in step, each with its share of every
+batch; see `frcnn.distributed`.
 """
 
 import math
@@ -11,20 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from frcnn import distributed
 from frcnn.data.annotation import Annotation
-from frcnn.model.faster_rcnn import Batch, FasterRCNN
+from frcnn.model.faster_rcnn import Batch
 from frcnn.params import Phase, Train
 from frcnn.training.batches import EpochBatches, Source, loader, plan_epoch
 from frcnn.training.checkpoint import load_checkpoint, save_checkpoint
-from frcnn.training.clipping import clip_gradients
+from frcnn.training.learner import Learner
 from frcnn.training.log import Log
-from frcnn.training.optimizer import build_optimizer, learning_rate, set_learning_rate
+from frcnn.training.optimizer import learning_rate
 from frcnn.training.validate import split_held_out, validate
-
-Losses = Callable[..., dict[str, torch.Tensor]]  # `FasterRCNN.losses`
 
 COLLECT_EVERY = 10  # steps on CUDA between looks at the losses, which make the host wait for the device
 
@@ -50,8 +48,6 @@ class Job:
     source: Source
     fingerprint: str
     checkpoint: Path
-    device: torch.device
-    precision: torch.dtype
     workers: int = 0
     held_out: list[Annotation] = field(default_factory=list)
     checkpoint_seconds: float = 300
@@ -76,10 +72,9 @@ class Report:
 
 @dataclass
 class _State:
-    """Everything that a checkpoint holds."""
+    """Everything that a checkpoint holds beside the learner's own."""
 
-    optimizer: torch.optim.Optimizer
-    log: Log
+    log: Log = field(default_factory=Log)
     epoch: int = 0
     offset: int = 0
     step: int = 0
@@ -87,7 +82,7 @@ class _State:
 
 
 def train_phase(
-    model: FasterRCNN,
+    learner: Learner,
     job: Job,
     on_step: Callable[[Report], None],
     should_stop: Callable[[], bool],
@@ -96,7 +91,7 @@ def train_phase(
     """Train a model in place.
 
     Args:
-        model: on its device, with the weights that the phase starts from.
+        learner: with the weights that the phase starts from.
         on_step: called after every step.
         should_stop: asked after every step; where any process says True the state is saved.
         notify: told in a line whether an earlier run is resumed.
@@ -109,32 +104,29 @@ def train_phase(
         NonFiniteLoss: the last checkpoint is kept.
         UserError: other processes read another checkpoint or other data.
     """
-    losses = distributed.averaged(model, model.losses, job.device)
-    state = _State(build_optimizer(model, job.train), Log())
-    notify(_resume(model, job, state))
+    state = _State()
+    notify(_resume(learner, job, state))
     distributed.require_same(
         (job.fingerprint, state.step, state.epoch),
         f"{job.checkpoint}: not what the main process has; all need the same data, weights and checkpoints",
     )
     indices, held_out = split_held_out(len(job.source.targets), job.train.val_fraction, job.train.seed)
-    model.train()
     while state.epoch < job.phase.epochs:
-        _train_epoch(model, losses, job, state, indices, on_step, should_stop)
+        _train_epoch(learner, job, state, indices, on_step, should_stop)
         more = {}
         if len(held_out) and ((state.epoch + 1) % job.train.val_every == 0 or state.epoch + 1 == job.phase.epochs):
-            more = validate(model, job.source, held_out, job.held_out, job.device, job.precision, job.workers)
-            _keep_best(model, state, more["val_mAP"])
+            more = validate(learner, job.source, held_out, job.held_out, job.workers)
+            _keep_best(learner, state, more["val_mAP"])
         state.log.close_row(state.epoch + 1, state.step, learning_rate(state.step - 1, job.phase, job.train), **more)
         state.epoch, state.offset = state.epoch + 1, 0
-        _save(model, job, state)
+        _save(learner, job, state)
     if job.train.keep == "best" and state.best:
-        model.load_state_dict(state.best["model"])
+        learner.load_weights(state.best["model"])
     return state.log.rows
 
 
 def _train_epoch(
-    model: FasterRCNN,
-    losses: Losses,
+    learner: Learner,
     job: Job,
     state: _State,
     indices: np.ndarray,
@@ -144,10 +136,10 @@ def _train_epoch(
     plan = plan_epoch(job.source, indices, job.number, state.epoch)
     part = (distributed.rank(), distributed.world())
     batches = EpochBatches(job.source, plan, job.number, state.epoch, part=part)
-    saved = time.monotonic()
-    for batch in loader(batches, state.offset, job.workers, pin=job.device.type == "cuda"):
-        updated = _step(losses, job, state, batch.to(job.device), plan)
-        if job.device.type == "cpu" or state.step % COLLECT_EVERY == 0:
+    cuda, saved = learner.device.type == "cuda", time.monotonic()
+    for batch in loader(batches, state.offset, job.workers, pin=cuda):
+        updated = _step(learner, job, state, batch, plan)
+        if not cuda or state.step % COLLECT_EVERY == 0:
             state.log.collect()
         on_step(_report(job, state, len(plan)))
         if state.step % job.log_steps == 0 and state.offset < len(plan):
@@ -156,34 +148,25 @@ def _train_epoch(
         if updated:  # gradients of a half-accumulated step are not saved
             stop, due = distributed.any_of(should_stop(), time.monotonic() - saved >= job.checkpoint_seconds)
             if stop:
-                _save(model, job, state)
+                _save(learner, job, state)
                 raise Interrupted
             if due:
-                _save(model, job, state)
+                _save(learner, job, state)
                 saved = time.monotonic()
     state.log.collect()
 
 
-def _step(losses: Losses, job: Job, state: _State, batch: Batch, plan: list[np.ndarray]) -> bool:
+def _step(learner: Learner, job: Job, state: _State, batch: Batch, plan: list[np.ndarray]) -> bool:
     """Do this process's share of one of the epoch's batches; return whether the optimizer moved."""
     place = state.offset % job.train.grad_accum
     group = min(job.train.grad_accum, len(plan) - state.offset + place)  # the epoch's last may be smaller
     updated = place + 1 == group
     whole = plan[state.offset]
-    # Dropout alone draws from torch; anchors and RoIs are drawn by what the batch holds.
     key = (job.train.seed, job.number, state.step, distributed.rank())
-    torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
-    with distributed.averaging(losses, now=updated):
-        found = losses(batch, job.train, job.precision)
-        total = distributed.mean_of_batch(torch.stack(list(found.values())).sum(0), len(whole))
-        (total / group).backward()
+    found = learner.backward(batch, len(whole), group, updated, key)
     state.log.add(state.step + 1, [job.source.targets.image_ids[index] for index in whole], found)
     if updated:
-        set_learning_rate(state.optimizer, learning_rate(state.step, job.phase, job.train))
-        parameters = [parameter for group in state.optimizer.param_groups for parameter in group["params"]]
-        clip_gradients(parameters, job.train.clip_gradients, job.train.clip_at)
-        state.optimizer.step()
-        state.optimizer.zero_grad(set_to_none=True)
+        learner.update(learning_rate(state.step, job.phase, job.train))
     state.step += 1
     state.offset += 1
     return updated
@@ -194,18 +177,18 @@ def _report(job: Job, state: _State, steps_an_epoch: int) -> Report:
     return Report(state.epoch + 1, state.step, steps, state.step * job.train.batch_size, state.log.means())
 
 
-def _keep_best(model: FasterRCNN, state: _State, score: float) -> None:
+def _keep_best(learner: Learner, state: _State, score: float) -> None:
     if state.best is None or score > state.best["val_mAP"] or math.isnan(state.best["val_mAP"]):
-        copied = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+        copied = {name: tensor.detach().cpu().clone() for name, tensor in learner.weights().items()}
         state.best = {"val_mAP": score, "epoch": state.epoch + 1, "model": copied}
 
 
-def _save(model: FasterRCNN, job: Job, state: _State) -> None:
+def _save(learner: Learner, job: Job, state: _State) -> None:
     state.log.collect()  # never save what a non-finite loss has spoilt
     content = {
         "fingerprint": job.fingerprint,
-        "model": model.state_dict(),
-        "optimizer": state.optimizer.state_dict(),
+        "model": learner.weights(),
+        "optimizer": learner.optimizer_state(),
         "rows": state.log.rows,
         "sums": state.log.sums,
         "images": state.log.images,
@@ -218,15 +201,15 @@ def _save(model: FasterRCNN, job: Job, state: _State) -> None:
         save_checkpoint(job.checkpoint, content)
 
 
-def _resume(model: FasterRCNN, job: Job, state: _State) -> str:
+def _resume(learner: Learner, job: Job, state: _State) -> str:
     content = load_checkpoint(job.checkpoint)
     if content is None:
         return f"phase {job.number}: {job.phase.epochs} epochs"
     if content.get("fingerprint") != job.fingerprint:
         reason = "of other parameters, data or code" if "fingerprint" in content else "not readable"
         return f"{job.checkpoint}: {reason}; starting over"
-    model.load_state_dict(content["model"])
-    state.optimizer.load_state_dict(content["optimizer"])
+    learner.load_weights(content["model"])
+    learner.load_optimizer_state(content["optimizer"])
     state.log = Log(content["rows"], content["sums"], content["images"])
     state.epoch, state.offset, state.step = content["epoch"], content["offset"], content["step"]
     state.best = content["best"]

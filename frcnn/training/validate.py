@@ -4,16 +4,15 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 
 from frcnn import distributed
 from frcnn.data.annotation import Annotation
 from frcnn.data.pictures import read_picture
 from frcnn.evaluation.voc_ap import Scored, evaluate_arrays, join_objects, mean_ap
-from frcnn.model.faster_rcnn import FasterRCNN
-from frcnn.model.inference import Detector, detect_images
+from frcnn.model.inference import detect_images
 from frcnn.params import Detect
 from frcnn.training.batches import EpochBatches, Source, loader
+from frcnn.training.learner import Learner
 
 IOU_THRESHOLD = 0.5
 
@@ -26,13 +25,7 @@ def split_held_out(count: int, fraction: float, seed: int) -> tuple[np.ndarray, 
 
 
 def validate(
-    model: FasterRCNN,
-    source: Source,
-    indices: np.ndarray,
-    annotations: Sequence[Annotation],
-    device: torch.device,
-    precision: torch.dtype,
-    workers: int,
+    learner: Learner, source: Source, indices: np.ndarray, annotations: Sequence[Annotation], workers: int
 ) -> dict[str, float]:
     """Return val_loss (mean an image, no flipping, same samples at every call) and val_mAP (11-point, IoU 0.5).
 
@@ -41,35 +34,27 @@ def validate(
     Args:
         annotations: of the images of `indices`, in that order, with difficult objects.
     """
-    was_training = model.training
-    model.eval()
-    distributed.share_buffers(model)
-    try:
-        loss = _mean_loss(model, source, indices, device, precision, workers)
-        detector, settings = Detector(model, device), Detect()
+    settings = Detect()
+    with learner.evaluating() as detector:
+        loss = _mean_loss(learner, source, indices, workers)
         own = [
             detect_images(detector, [read_picture(item.path)], settings)[0] for item in distributed.share(annotations)
         ]
-    finally:
-        model.train(was_training)
     found = distributed.in_order(own)
     scored = Scored(
         np.repeat(np.arange(len(found)), [len(each["scores"]) for each in found]),
         *(np.concatenate([each[key] for each in found]) for key in ("boxes", "scores", "labels")),
     )
-    results = evaluate_arrays(join_objects(annotations), scored, model.config.class_names, IOU_THRESHOLD)
+    results = evaluate_arrays(join_objects(annotations), scored, learner.config.class_names, IOU_THRESHOLD)
     return {"val_loss": round(loss, 6), "val_mAP": round(mean_ap(results, "voc07"), 6)}
 
 
-@torch.no_grad()
-def _mean_loss(
-    model: FasterRCNN, source: Source, indices: np.ndarray, device: torch.device, precision: torch.dtype, workers: int
-) -> float:
+def _mean_loss(learner: Learner, source: Source, indices: np.ndarray, workers: int) -> float:
     size = source.params.train.batch_size
     plan = [indices[i : i + size] for i in range(0, len(indices), size)]
     batches = EpochBatches(source, distributed.share(plan), phase=0, epoch=0, augment=False)
-    totals = []
-    for batch in loader(batches, 0, workers, pin=False):
-        losses = model.losses(batch.to(device), source.params.train, precision)
-        totals.append(float(sum(loss.sum() for loss in losses.values())))
+    totals = [
+        float(sum(loss.sum() for loss in learner.losses(batch).values()))
+        for batch in loader(batches, 0, workers, pin=False)
+    ]
     return sum(distributed.in_order(totals)) / len(indices)

@@ -19,6 +19,7 @@ from frcnn.errors import UserError
 from frcnn.model.faster_rcnn import FasterRCNN
 from frcnn.params import Params
 from frcnn.training.checkpoint import load_checkpoint
+from frcnn.training.learner import TorchLearner
 from frcnn.training.log import NonFiniteLoss
 from frcnn.training.loop import Interrupted, Job, train_phase
 from stages.anchors import run as anchors_stage
@@ -41,11 +42,13 @@ def make(params: Params, folder: Path, name: str) -> tuple[FasterRCNN, Job]:
     phase = replace(params.train_phase1, epochs=epochs, learning_rate=0.01, warmup_steps=0)
     changed = replace(params, train=train, model=model, train_phase1=phase)
     ready = prepare(changed, 1, folder / "dataset", folder / "anchors.h5", folder, "cpu")
-    job = Job(
-        1, phase, ready.source, ready.fingerprint, folder / f"{name}.pt", ready.device, ready.precision,
-        held_out=ready.held_out,
-    )  # fmt: skip
+    checkpoint = folder / f"{name}.pt"
+    job = Job(1, phase, ready.source, ready.fingerprint, checkpoint, held_out=ready.held_out)
     return ready.model.double(), job
+
+
+def learner(model: FasterRCNN, job: Job) -> TorchLearner:
+    return TorchLearner(model, job.train, torch.device("cpu"), torch.float32)
 
 
 def train(params: Params, folder: Path, name: str, stop_after: int = 0) -> dict[str, Any]:
@@ -53,7 +56,7 @@ def train(params: Params, folder: Path, name: str, stop_after: int = 0) -> dict[
     model, job = make(params, folder, name)
     before = model.rpn.conv.weight.detach().clone()
     steps: list = []
-    rows = train_phase(model, job, steps.append, lambda: len(steps) == stop_after, lambda _: None)
+    rows = train_phase(learner(model, job), job, steps.append, lambda: len(steps) == stop_after, lambda _: None)
     moved = float((model.rpn.conv.weight.detach() - before).abs().max())
     return {"rows": rows, "weights": model.state_dict(), "moved": moved}
 
@@ -82,7 +85,7 @@ def spoilt(params: Params, folder: Path) -> str:
     for variant in (job.source.targets.identity, job.source.targets.mirror):
         variant.positive_delta[:] = np.inf
     with pytest.raises(NonFiniteLoss) as error:
-        train_phase(model, job, lambda _: None, lambda: False, lambda _: None)
+        train_phase(learner(model, job), job, lambda _: None, lambda: False, lambda _: None)
     return str(error.value)
 
 
@@ -91,7 +94,7 @@ def apart(params: Params, folder: Path, rank: int) -> str:
     model, job = make(params, folder, "accumulated apart")
     job = replace(job, fingerprint=f"of rank {rank}")
     try:
-        train_phase(model, job, lambda _: None, lambda: False, lambda _: None)
+        train_phase(learner(model, job), job, lambda _: None, lambda: False, lambda _: None)
     except UserError as error:
         torch.distributed.destroy_process_group()
         return str(error)

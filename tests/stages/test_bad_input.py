@@ -38,7 +38,9 @@ def finished(dataset: Path, params: Params, tmp_path_factory: pytest.TempPathFac
     names = (dataset / "classes.txt").read_text().split()
     config = DetectorConfig(names, params.model, params.anchors, params.data, preprocessing_of("resnet18"))
     for phase in (1, 2):
-        save_weights(folder / "data" / "models" / f"phase{phase}.safetensors", FasterRCNN(config), {})
+        save_weights(
+            folder / "data" / "models" / f"phase{phase}.safetensors", config, FasterRCNN(config).state_dict(), {}
+        )
     (folder / "metrics").mkdir()
     (folder / "metrics" / "summary.json").write_text("{}")
     with tarfile.open(folder / ARCHIVE, "w") as tar:

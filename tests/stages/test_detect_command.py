@@ -23,7 +23,7 @@ def weights(dataset: Path, params: Params, tmp_path_factory: pytest.TempPathFact
     path = tmp_path_factory.mktemp("weights") / "random.safetensors"
     names = read_classes(dataset)
     config = DetectorConfig(names, params.model, params.anchors, params.data, preprocessing_of("resnet18"))
-    save_weights(path, FasterRCNN(config), {})
+    save_weights(path, config, FasterRCNN(config).state_dict(), {})
     return path
 
 

@@ -134,7 +134,7 @@ def detectable(dataset: Path, params: Params, tmp_path_factory: pytest.TempPathF
     shutil.copy(ROOT / "params.demo.yaml", folder / "params.yaml")
     names = read_classes(dataset)
     config = DetectorConfig(names, params.model, params.anchors, params.data, preprocessing_of("resnet18"))
-    save_weights(folder / "data" / "models" / "phase2.safetensors", FasterRCNN(config), {})
+    save_weights(folder / "data" / "models" / "phase2.safetensors", config, FasterRCNN(config).state_dict(), {})
     return folder
 
 

@@ -5,6 +5,7 @@ import types
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from stages import predict
 
 
 class FakeDetector:
-    class_names = ["bolt", "wrench"]
+    config = SimpleNamespace(class_names=["bolt", "wrench"])
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +27,8 @@ def fake_inference(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
     """Put a detector in place that finds a wrench in the middle of each picture; return what it is asked."""
     asked: list[tuple] = []
 
-    def load_detector(weights: Path, device: str) -> FakeDetector:
+    def load_detector(weights: Path, device: str, framework: str) -> FakeDetector:
+        assert framework == "torch"
         asked.append((weights, device))
         return FakeDetector()
 

@@ -12,6 +12,7 @@ from frcnn.benchmark.workloads import OBJECTNESS_STD, RPN_DELTA_STD, build_model
 from frcnn.data.annotation import Annotation
 from frcnn.params import Params
 from frcnn.training.batches import EpochBatches, plan_epoch
+from frcnn.training.learner import TorchLearner
 from frcnn.training.loop import Job, train_phase
 from frcnn.training.optimizer import build_optimizer, set_learning_rate
 
@@ -47,9 +48,8 @@ def test_a_step_is_what_training_does(small: Params, pictures: list[Annotation],
     batch = EpochBatches(source, plan, 1, 0)[0]
     model = build_model(small, batch, training=True)
     start = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    train_phase(
-        model, Job(1, phase, source, "", tmp_path / "c.pt", CPU, torch.float32), print, lambda: False, lambda text: None
-    )
+    learner = TorchLearner(model, small.train, CPU, torch.float32)
+    train_phase(learner, Job(1, phase, source, "", tmp_path / "c.pt"), print, lambda: False, lambda text: None)
     trained = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     model.load_state_dict(start)
     optimizer = build_optimizer(model, small.train)

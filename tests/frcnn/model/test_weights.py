@@ -26,7 +26,7 @@ def build(params: Params, **changes: object) -> FasterRCNN:
 def test_round_trip_and_same_bytes(params: Params, tmp_path: Path) -> None:
     model = build(params)
     for name in ("one", "two"):
-        save_weights(tmp_path / name, model, {"phase": 1})
+        save_weights(tmp_path / name, model.config, model.state_dict(), {"phase": 1})
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
     loaded = load_model(tmp_path / "one")
     assert loaded.config == model.config
@@ -147,7 +147,7 @@ def test_initial_weights_for_something_else(params: Params, tmp_path: Path, chan
 
 def test_a_safetensors_file_that_is_no_initial_weights(params: Params, tmp_path: Path) -> None:
     model, path = build(params), tmp_path / "w"
-    save_weights(path, model, {})
+    save_weights(path, model.config, model.state_dict(), {})
     with pytest.raises(UserError, match=r"not initial weights of version 1 \(frcnn-weights\)"):
         load_pretrained(model, path)
     save_file({"a": torch.zeros(1)}, path)

@@ -11,7 +11,7 @@ from frcnn.anchors.grid import feature_grid
 from frcnn.data.resizing import resized_size
 from frcnn.model.config import DetectorConfig, preprocessing_of
 from frcnn.model.faster_rcnn import Batch, FasterRCNN
-from frcnn.model.inference import Detector, detect_images, load_detector, pad_images
+from frcnn.model.inference import TorchDetector, detect_images, load_detector, pad_images
 from frcnn.model.weights import save_weights
 from frcnn.params import Detect, load_params
 from frcnn.training.optimizer import build_optimizer, set_learning_rate
@@ -65,9 +65,9 @@ def test_backbone(backbone: str, tmp_path: Path) -> None:
     still = [name for name, parameter in model.named_parameters() if torch.equal(parameter, before[name])]
     assert still == []
 
-    save_weights(tmp_path / "w.safetensors", model, {})
+    save_weights(tmp_path / "w.safetensors", model.config, model.state_dict(), {})
     settings = Detect(score_threshold=0.0, post_nms_topk=50)
-    wanted = detect_images(Detector(model.eval(), torch.device("cpu")), pictures, settings)
+    wanted = detect_images(TorchDetector(model.eval(), torch.device("cpu")), pictures, settings)
     found = detect_images(load_detector(tmp_path / "w.safetensors", "cpu"), pictures, settings)
     for image, expected in zip(found, wanted, strict=True):
         assert len(image["boxes"]) > 10

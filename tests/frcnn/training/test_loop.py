@@ -16,6 +16,7 @@ from frcnn.errors import UserError
 from frcnn.model.faster_rcnn import FasterRCNN
 from frcnn.params import Params
 from frcnn.training.checkpoint import exclusive, fingerprint, load_checkpoint
+from frcnn.training.learner import TorchLearner
 from frcnn.training.log import NonFiniteLoss
 from frcnn.training.loop import Interrupted, Job, Report, _keep_best, train_phase
 from frcnn.training.optimizer import build_optimizer, learning_rate, set_learning_rate
@@ -46,18 +47,21 @@ def make(params: Params, dataset: Path, anchors: Path, tmp_path: Path) -> Make:
         ready = prepare(changed, 1, dataset, anchors, tmp_path, "cpu")
         fields = {
             "number": 1, "phase": changed.train_phase1, "source": ready.source, "fingerprint": ready.fingerprint,
-            "checkpoint": tmp_path / "last.pt", "device": ready.device, "precision": ready.precision,
-            "held_out": ready.held_out,
+            "checkpoint": tmp_path / "last.pt", "held_out": ready.held_out,
         }  # fmt: skip
         return ready.model, Job(**(fields | job))
 
     return make
 
 
+def learner(model: FasterRCNN, job: Job) -> TorchLearner:
+    return TorchLearner(model, job.train, torch.device("cpu"), torch.float32)
+
+
 def train(model: FasterRCNN, job: Job, stop_after: int | None = None) -> tuple[list[dict], list[str]]:
     """Train to the end, or until `stop_after` steps of this call; return the rows and what was said."""
     steps, said = [], []
-    rows = train_phase(model, job, steps.append, lambda: len(steps) == stop_after, said.append)
+    rows = train_phase(learner(model, job), job, steps.append, lambda: len(steps) == stop_after, said.append)
     return rows, said
 
 
@@ -140,7 +144,7 @@ def test_a_finished_phase_is_not_trained_again(make: Make) -> None:
     again, job = make()
     steps: list = []
     said: list[str] = []
-    assert train_phase(again, job, steps.append, lambda: False, said.append) == rows
+    assert train_phase(learner(again, job), job, steps.append, lambda: False, said.append) == rows
     assert not steps
     assert "finished already" in said[0]
     assert bits(again) == bits(model)
@@ -157,7 +161,7 @@ def test_a_checkpoint_of_something_else_or_a_broken_one_is_not_resumed(make: Mak
             other.checkpoint.write_bytes(other.checkpoint.read_bytes()[:1000])
         steps: list = []
         said: list[str] = []
-        train_phase(again, other, steps.append, lambda: False, said.append)
+        train_phase(learner(again, other), other, steps.append, lambda: False, said.append)
         assert "starting over" in said[0]
         assert len(steps) == 10
         assert bits(again) == bits(model)
@@ -278,16 +282,16 @@ def test_the_last_group_of_accumulated_batches_has_its_own_mean(make: Make) -> N
                 before.update({name: tensor.detach().clone() for name, tensor in tensors.items()})
 
         tiny = replace(job.phase, epochs=1, learning_rate=1e-7, warmup_steps=0)
-        train_phase(model, replace(job, phase=tiny), note, lambda: False, lambda _: None)
+        train_phase(learner(model, job), replace(job, phase=tiny), note, lambda: False, lambda _: None)
         gradients.append((tensors["rpn.deltas.bias"] - before["rpn.deltas.bias"]).detach())
     torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-2, atol=1e-9)
 
 
 def test_an_epoch_without_a_score_does_not_stay_the_best() -> None:
-    model = torch.nn.Linear(1, 1)
+    learner = SimpleNamespace(weights=dict)
     state = SimpleNamespace(best=None, epoch=0)
     kept = []
     for state.epoch, score in enumerate([math.nan, 0.5, math.nan, 0.4, 0.9, 0.9]):
-        _keep_best(model, state, score)
+        _keep_best(learner, state, score)
         kept.append(state.best["epoch"])
     assert kept == [1, 2, 2, 2, 5, 5]

@@ -57,10 +57,8 @@ def run(setting: Setting, name: str, workers: int, stop_after: int | None = None
     With `disturb`, others use and seed the global random numbers at every step.
     """
     ready = prepare(setting.params, 1, setting.dataset, setting.anchors, setting.folder, "cpu")
-    job = Job(
-        1, setting.params.train_phase1, ready.source, ready.fingerprint, setting.folder / f"{name}.pt", ready.device,
-        ready.precision, workers,
-    )  # fmt: skip
+    checkpoint = setting.folder / f"{name}.pt"
+    job = Job(1, setting.params.train_phase1, ready.source, ready.fingerprint, checkpoint, workers)
     steps: list[int] = []
 
     def on_step(report: Report) -> None:
@@ -70,11 +68,11 @@ def run(setting: Setting, name: str, workers: int, stop_after: int | None = None
                 seed(report.step)
 
     try:
-        rows = train_phase(ready.model, job, on_step, lambda: len(steps) == stop_after, lambda _: None)
+        rows = train_phase(ready.learner(), job, on_step, lambda: len(steps) == stop_after, lambda _: None)
     except Interrupted:
         rows = []
     path = setting.folder / f"{name}.safetensors"
-    save_weights(path, ready.model, ready.trained_on)
+    save_weights(path, ready.model.config, ready.model.state_dict(), ready.trained_on)
     return Result(hashlib.sha256(path.read_bytes()).hexdigest(), rows, steps)
 
 
