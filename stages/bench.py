@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from frcnn.errors import UserError
-from frcnn.params import Params, load_params
+from frcnn.params import FRAMEWORKS, Params, load_params
 from stages.options import Device, Overrides, ParamsFile
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def run(
     ] = None,
     precision: Annotated[str | None, typer.Option("--precision", help="float32, bf16 or auto; default: ditto.")] = None,
     against: Annotated[str | None, typer.Option("--against", help=f"{RIVAL}: time its nearest model, too.")] = None,
+    framework: Annotated[str, typer.Option("--framework", help="tensorflow: time our network there, too.")] = "torch",
     repeats: Annotated[int, typer.Option("--repeats", min=1, help="Timed repetitions.")] = 5,
     only: Annotated[
         str | None,
@@ -58,6 +59,8 @@ def run(
     parts = _chosen(only, list(PARTS))
     if against not in (None, RIVAL):
         raise UserError(f"--against {against}: only {RIVAL} is known")
+    if framework not in FRAMEWORKS:
+        raise UserError(f"--framework {framework}: choose from {', '.join(FRAMEWORKS)}")
     params = fit_params(params, width_height, batch or params.train.batch_size)
     chosen = choose_device(device)
     with tempfile.TemporaryDirectory() as folder:
@@ -70,6 +73,7 @@ def run(
             repeats=repeats,
             workers=loading_workers(chosen.type, 1) if workers is None else workers,
             against_torchvision=against == RIVAL,
+            against_keras=framework == "tensorflow",
             evaluated_images=images,
             help_command=HELP,
         )

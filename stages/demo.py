@@ -13,6 +13,7 @@ import typer
 
 from frcnn.errors import UserError
 from frcnn.files import write_text
+from frcnn.params import FRAMEWORKS
 from stages.console import say
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,15 +27,20 @@ def run(
     folder: Annotated[Path, typer.Argument(help="Where the demo lives; made if absent, continued if there.")] = Path(
         "demo"
     ),
+    framework: Annotated[str, typer.Option("--framework", help="torch or tensorflow, in a new FOLDER.")] = "torch",
 ) -> None:
     """Read nothing, draw a dataset, train, evaluate and render in FOLDER; write what the pipeline writes there."""
-    prepare_folder(folder)
+    if framework not in FRAMEWORKS:
+        raise UserError(f"--framework {framework}: choose from {', '.join(FRAMEWORKS)}")
+    prepare_folder(folder, framework)
     seconds = {stage: _reproduce(folder, stage) for stage in STAGES}
     _summarize(folder, seconds)
 
 
-def prepare_folder(folder: Path) -> None:
+def prepare_folder(folder: Path, framework: str = "torch") -> None:
     """Make FOLDER a DVC project of its own: this checkout's code and pipeline, the demo's parameters.
+
+    An edited params.yaml is the user's and stays, framework included.
 
     Raises:
         UserError: the folder holds something else, or the package is not installed from a checkout.
@@ -46,8 +52,9 @@ def prepare_folder(folder: Path) -> None:
     write_text(folder / MARKER, "Made by `frcnn demo`, which replaces dvc.yaml, frcnn and stages in here.\n")
     write_text(folder / ".dvc" / "config", DVC_CONFIG)
     shutil.copy(ROOT / ".dvcignore", folder)
-    if not (folder / "params.yaml").exists():  # an edited one is the user's
-        shutil.copy(ROOT / "params.demo.yaml", folder / "params.yaml")
+    if not (folder / "params.yaml").exists():
+        parameters = (ROOT / "params.demo.yaml").read_text(encoding="utf-8")
+        write_text(folder / "params.yaml", parameters.replace("framework: torch", f"framework: {framework}"))
     for name in LINKED:
         _link(ROOT / name, folder / name)
 

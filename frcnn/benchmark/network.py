@@ -28,7 +28,7 @@ from frcnn.model.allocation import keep_freed_memory, return_freed_memory
 from frcnn.model.faster_rcnn import Batch, FasterRCNN
 from frcnn.training.optimizer import build_optimizer
 
-OURS, RIVAL, PRODUCT = "frcnn", "torchvision", "matrix product"
+OURS, RIVAL, KERAS, PRODUCT = "frcnn", "torchvision", "tensorflow float32", "matrix product"
 GIGA = 1e9
 Call = Callable[[], Any]
 
@@ -47,7 +47,9 @@ def training(setup: Setup) -> Tables:
     model = build_model(setup.params, batch, training=True)
     optimizer = build_optimizer(model, setup.params.train)
     step = partial(training_step, model, optimizer, batch, setup.params.train, setup.precision)
-    whole = _measure(setup, step, lambda: _training_rival(setup, model, batch))
+    whole = _measure(
+        setup, step, lambda: _training_rival(setup, model, batch), lambda: _keras("training", setup, model, batch)
+    )
     parts = _by_part(setup, step, training_parts(model, optimizer))
     return {
         "training step": whole,
@@ -61,7 +63,9 @@ def detection(setup: Setup) -> Tables:
     batch = make_batch(setup.annotations, setup.params).to(setup.device)
     model = build_model(setup.params, batch, training=False)
     step = partial(model.detect, batch.images, batch.sizes, setup.params.detect, setup.precision)
-    whole = _measure(setup, step, lambda: _detection_rival(setup, model, batch))
+    whole = _measure(
+        setup, step, lambda: _detection_rival(setup, model, batch), lambda: _keras("detection", setup, model, batch)
+    )
     return {"detection": whole, "detection by part": _by_part(setup, step, detection_parts(model))}
 
 
@@ -77,14 +81,23 @@ def _detection_rival(setup: Setup, model: FasterRCNN, batch: Batch) -> Rival:
     return Rival(rival, partial(rival_detect, rival, images))
 
 
-def _measure(setup: Setup, step: Call, make_rival: Callable[[], Rival]) -> list[Measurement]:
+def _keras(what: str, setup: Setup, model: FasterRCNN, batch: Batch) -> Call:
+    from frcnn.benchmark import keras_network  # TensorFlow is imported only where it is asked for
+
+    return getattr(keras_network, f"keras_{what}")(model, batch, setup.params)
+
+
+def _measure(setup: Setup, what: str, step: Call, model: FasterRCNN, batch: Batch) -> list[Measurement]:
     """Return the time of a step, in the first row, and the rates, rivals, counts and memory that belong to it."""
     reset_peak_memory(setup.device)
     for _ in range(2):
         step()
     memory = measurement("peak memory", "MiB", [peak_memory(setup.device)])
     flops, rois = count_flops(step), count_rois(step)
+    make_rival = partial(_training_rival if what == "training" else _detection_rival, setup, model, batch)
     rivals, counts = _rivals(setup, make_rival) if setup.against_torchvision else ({}, [])
+    if setup.against_keras:
+        rivals[KERAS] = _keras(what, setup, model, batch)
     product, product_flops = matrix_product(setup.device, setup.precision)
     seconds = interleave({OURS: step} | rivals | {PRODUCT: product}, setup.repeats, setup.device, _allocate_as_usual)
     ours = seconds[OURS]

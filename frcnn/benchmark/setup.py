@@ -22,6 +22,7 @@ class Setup:
         scratch: folder for temporary files.
         workers: processes that load pictures in training.
         against_torchvision: time torchvision's model, too.
+        against_keras: time our network in TensorFlow, too.
         evaluated_images: number of images in the evaluation.
         help_command: command whose start-up is timed.
     """
@@ -34,6 +35,7 @@ class Setup:
     repeats: int
     workers: int
     against_torchvision: bool
+    against_keras: bool
     evaluated_images: int
     help_command: list[str]
 
