@@ -22,7 +22,6 @@ def roi_max_pool(features: tf.Tensor, grids: tf.Tensor, rois: tf.Tensor, size: i
     left, right = _bin_edges(rois[..., 0], rois[..., 2], grids[:, 1:], size)
     filled = ((bottom > top)[..., None] & (right > left)[..., None, :])[..., None]
 
-    @tf.custom_gradient
     def pool(features: tf.Tensor) -> tuple:
         def gradient(upstream: tf.Tensor) -> tf.Tensor:
             with tf.control_dependencies([upstream]):  # no sooner, beside the forward pass, which takes memory too
@@ -31,7 +30,7 @@ def roi_max_pool(features: tf.Tensor, grids: tf.Tensor, rois: tf.Tensor, size: i
 
         return tf.where(filled, _bin_maxima(features, top, bottom, left, right), 0), gradient
 
-    return pool(features)
+    return tf.custom_gradient(pool)(features)
 
 
 def _bin_maxima(maps: tf.Tensor, top: tf.Tensor, bottom: tf.Tensor, left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
@@ -40,11 +39,11 @@ def _bin_maxima(maps: tf.Tensor, top: tf.Tensor, bottom: tf.Tensor, left: tf.Ten
     Args:
         top, bottom, left, right: (N, S, size) int32, each bin's first cell and the one after its last.
     """
-    images, height, width, depth = *tf.unstack(tf.shape(maps)[:3]), maps.shape[-1]
+    images, height, width, _ = tf.unstack(tf.shape(maps))
     row_level, column_level = _level(bottom - top), _level(right - left)
     row_levels, column_levels = (tf.maximum(tf.reduce_max(level), 0) + 1 for level in (row_level, column_level))
     windows = _running_maxima(_running_maxima(maps, 1, row_levels), 3, column_levels)  # (levels, levels, N, H, W, D)
-    windows = tf.reshape(windows, [-1, depth])
+    windows = tf.reshape(windows, [-1, maps.shape[-1]])
 
     table = column_level[..., None, :] * row_levels + row_level[..., None]  # (N, S, size, size)
     first_row = (table * images + tf.range(images)[:, None, None, None]) * height
