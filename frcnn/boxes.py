@@ -1,4 +1,4 @@
-"""Box arithmetic, written once for NumPy arrays and torch tensors.
+"""Box arithmetic, written once for NumPy arrays and tensors of torch and TensorFlow.
 
 Boxes are (..., 4) xyxy in pixels with continuous coordinates: width = x2 - x1. Deltas are (..., 4) (dx, dy, dw, dh)
 relative to a reference box (an anchor or a proposal). The order of operations is fixed: the same float32 input gives
@@ -34,9 +34,9 @@ def iou(boxes_a: Any, boxes_b: Any) -> Any:
     a, b = boxes_a[..., :, None, :], boxes_b[..., None, :, :]
     width = xp.minimum(a[..., 2], b[..., 2]) - xp.maximum(a[..., 0], b[..., 0])
     height = xp.minimum(a[..., 3], b[..., 3]) - xp.maximum(a[..., 1], b[..., 1])
-    intersection = width.clip(min=0) * height.clip(min=0)
+    intersection = _limit(width, 0) * _limit(height, 0)
     union = area(a) + area(b) - intersection
-    return intersection / union.clip(min=1e-7)
+    return intersection / _limit(union, 1e-7)
 
 
 def encode(boxes: Any, references: Any) -> Any:
@@ -63,7 +63,7 @@ def decode(deltas: Any, references: Any, clamp: bool = True) -> Any:
     ref_x, ref_y, ref_width, ref_height = _centers_and_sizes(references)
     log_width, log_height = deltas[..., 2], deltas[..., 3]
     if clamp:
-        log_width, log_height = log_width.clip(max=MAX_LOG_SCALE), log_height.clip(max=MAX_LOG_SCALE)
+        log_width, log_height = _limit(log_width, high=MAX_LOG_SCALE), _limit(log_height, high=MAX_LOG_SCALE)
     x = deltas[..., 0] * ref_width + ref_x
     y = deltas[..., 1] * ref_height + ref_y
     half_width = 0.5 * (xp.exp(log_width) * ref_width)
@@ -75,10 +75,10 @@ def clip(boxes: Any, width: Any, height: Any) -> Any:
     """Return boxes (..., 4) with every corner moved into the image [0, width] x [0, height]."""
     xp = _namespace(boxes)
     columns = [
-        boxes[..., 0].clip(min=0, max=width),
-        boxes[..., 1].clip(min=0, max=height),
-        boxes[..., 2].clip(min=0, max=width),
-        boxes[..., 3].clip(min=0, max=height),
+        _limit(boxes[..., 0], 0, width),
+        _limit(boxes[..., 1], 0, height),
+        _limit(boxes[..., 2], 0, width),
+        _limit(boxes[..., 3], 0, height),
     ]
     return xp.stack(columns, -1)
 
@@ -94,6 +94,16 @@ def _centers_and_sizes(boxes: Any) -> tuple[Any, Any, Any, Any]:
     return boxes[..., 0] + 0.5 * width, boxes[..., 1] + 0.5 * height, width, height
 
 
+def _limit(values: Any, low: Any = None, high: Any = None) -> Any:
+    if hasattr(values, "clip"):
+        return values.clip(min=low, max=high)
+    xp = _namespace(values)  # TensorFlow's tensors have no methods
+    values = values if low is None else xp.maximum(values, low)
+    return values if high is None else xp.minimum(values, high)
+
+
 def _namespace(array: Any) -> Any:
-    """Return the module (NumPy or torch) that the array belongs to."""
-    return np if isinstance(array, np.ndarray) else sys.modules["torch"]
+    """Return the module (NumPy, torch or, for TensorFlow, Keras's) whose functions take the array."""
+    if isinstance(array, np.ndarray):
+        return np
+    return sys.modules["torch"] if hasattr(array, "clip") else sys.modules["keras"].ops

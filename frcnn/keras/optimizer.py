@@ -59,9 +59,9 @@ class Optimizer:
                 elif decay:
                     gradient += decay * weights
                 if self.train.optimizer == "sgd":
-                    _momentum_step(weights, *slots, gradient, own_rate, self.train.momentum)
+                    _momentum_step(weights, slots, gradient, own_rate, self.train.momentum)
                 else:
-                    _adam_step(weights, *slots, gradient, own_rate, steps)
+                    _adam_step(weights, slots, gradient, own_rate, steps)
 
     def state(self) -> dict[str, np.ndarray]:
         """Return a copy of what a later run needs to go on: every slot by its variable's path, and `steps` (int64)."""
@@ -87,21 +87,17 @@ class Optimizer:
 
 
 def _momentum_step(
-    weights: tf.Variable, momentum: tf.Variable, gradient: tf.Tensor, rate: tf.Tensor, factor: float
+    weights: tf.Variable, slots: list[tf.Variable], gradient: tf.Tensor, rate: tf.Tensor, factor: float
 ) -> None:
     """Let momentum = factor * momentum + gradient, then weights -= rate * momentum."""
+    [momentum] = slots
     tf.raw_ops.ResourceApplyMomentum(
         var=weights.handle, accum=momentum.handle, lr=rate, grad=gradient, momentum=factor, use_locking=True
     )
 
 
 def _adam_step(
-    weights: tf.Variable,
-    mean: tf.Variable,
-    square: tf.Variable,
-    gradient: tf.Tensor,
-    rate: tf.Tensor,
-    steps: tf.Tensor,
+    weights: tf.Variable, slots: list[tf.Variable], gradient: tf.Tensor, rate: tf.Tensor, steps: tf.Tensor
 ) -> None:
     """Average gradient and its square, then weights -= rate * mean / (sqrt(square) + EPSILON), both corrected for bias.
 
@@ -109,6 +105,7 @@ def _adam_step(
     r (of the root) are made here: rate * mean / c / (sqrt(square) / r + epsilon) is
     (rate * r / c) * mean / (sqrt(square) + epsilon * r).
     """
+    mean, square = slots
     mean_share, square_share = (1 - tf.constant(beta, tf.float64) ** tf.cast(steps, tf.float64) for beta in BETAS)
     root = tf.sqrt(square_share)
     tf.raw_ops.ResourceApplyAdam(

@@ -84,7 +84,8 @@ def roi_crop(features: tf.Tensor, grids: tf.Tensor, rois: tf.Tensor, size: int) 
     The samples lie where RoIAlign has them with one sample a bin and twice the size. `crop_and_resize` cannot repeat
     the border for a sample within half a cell of it, so a border is laid around each image's own grid.
     """
-    images, height, width, depth = *tf.unstack(tf.shape(features)[:3]), features.shape[-1]
+    images, height, width, _ = tf.unstack(tf.shape(features))
+    depth, count = features.shape[-1], tf.shape(rois)[1]
     rows = tf.minimum(tf.maximum(tf.range(-1, height + 1), 0), grids[:, :1] - 1)  # (N, H + 2)
     columns = tf.minimum(tf.maximum(tf.range(-1, width + 1), 0), grids[:, 1:] - 1)
     row = (tf.range(images)[:, None] * height + rows)[:, :, None]
@@ -93,7 +94,6 @@ def roi_crop(features: tf.Tensor, grids: tf.Tensor, rois: tf.Tensor, size: int) 
     edge = 0.5 + (high - low) / (4 * size)  # half a cell for the border, and to the centre of the first sample
     last = tf.cast(tf.stack([height, width]) + 1, rois.dtype)
     boxes = tf.concat([(low + edge) / last, (high + 1 - edge) / last], -1)
-    count = tf.shape(rois)[1]
     owner = tf.repeat(tf.range(images), count)
     samples = tf.image.crop_and_resize(bordered, tf.reshape(boxes, [-1, 4]), owner, [2 * size, 2 * size])
     return tf.reshape(tf.nn.max_pool2d(samples, 2, 2, "VALID"), [images, count, size, size, depth])

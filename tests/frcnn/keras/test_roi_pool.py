@@ -56,13 +56,20 @@ def pool_by_tensorflow(
 
 
 def pool_by_torch(
-    rois: np.ndarray, weights: np.ndarray, *, op: str, clip: bool, size: int, sampling_ratio: int
+    rois: np.ndarray,
+    weights: np.ndarray,
+    maps: np.ndarray = FEATURES,
+    *,
+    op: str,
+    clip: bool,
+    size: int,
+    sampling_ratio: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the same by torchvision's operators, on each image's own part of the map."""
-    features = torch.from_numpy(FEATURES).permute(0, 3, 1, 2).requires_grad_()
+    features = torch.from_numpy(maps).permute(0, 3, 1, 2).requires_grad_()
     pooled = []
-    for maps, (rows, columns), boxes in zip(features, GRIDS.tolist(), torch.from_numpy(rois), strict=True):
-        own = maps[None, :, :rows, :columns]
+    for image, (rows, columns), boxes in zip(features, GRIDS.tolist(), torch.from_numpy(rois), strict=True):
+        own = image[None, :, :rows, :columns]
         if clip:
             last = 1 if op == "pool" else 0
             far = torch.tensor([columns - last, rows - last] * 2) * STRIDE
@@ -98,6 +105,16 @@ def test_values_and_gradients_equal_torchvision(op: str, size: int, sampling_rat
     assert (op == "pool" and not clip) <= (expected == 0).any()  # empty bins are among them
 
 
+def test_of_equal_cells_the_first_has_roi_pools_gradient() -> None:
+    rois = random_rois(60)
+    maps = np.trunc(FEATURES) + 0.0  # most are 0, as after a ReLU; -0.0 too becomes 0.0
+    weights = np.random.default_rng(2).standard_normal((2, 60, 7, 7, 6)).astype(np.float32)
+    options = {"op": "pool", "size": 7, "sampling_ratio": 2, "clip": True}
+    _, gradient = pool_by_tensorflow(rois, weights, maps, **options)
+    _, expected = pool_by_torch(rois, weights, maps, **options)
+    np.testing.assert_allclose(gradient, expected, atol=2e-5, rtol=0)
+
+
 @pytest.mark.parametrize("clip", [True, False])
 def test_crop_equals_the_torch_side(clip: bool) -> None:
     rois = random_rois(60, beyond=60)
@@ -115,10 +132,12 @@ def test_crop_equals_the_torch_side(clip: bool) -> None:
 
 @pytest.mark.parametrize("op", ["align", "pool", "crop"])
 def test_one_cell_and_no_rois(op: str) -> None:
-    options = {"op": op, "size": 2, "sampling_ratio": 2, "clip": True, "stride": STRIDE}
-    one = pool_rois(tf.fill([1, 1, 1, 3], 2.0), tf.constant([[1, 1]]), tf.constant([[[0, 0, 20.0, 9]]]), **options)
+    options = {"op": op, "size": 2, "sampling_ratio": 2, "clip": True}
+    map_, grid, roi = tf.fill([1, 1, 1, 3], 2.0), tf.constant([[1, 1]]), tf.constant([[[0, 0, 20.0, 9]]])
+    one = pool_rois(map_, grid, roi, stride=STRIDE, **options)
     np.testing.assert_array_equal(one, np.full((1, 1, 2, 2, 3), 2.0))
-    assert pool_rois(FEATURES, tf.constant(GRIDS), tf.zeros([2, 0, 4]), **options).shape == (2, 0, 2, 2, 6)
+    none = pool_rois(tf.constant(FEATURES), tf.constant(GRIDS), tf.zeros([2, 0, 4]), stride=STRIDE, **options)
+    assert none.shape == (2, 0, 2, 2, 6)
 
 
 @pytest.mark.parametrize("size", [7, 11, 14])

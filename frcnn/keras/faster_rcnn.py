@@ -1,0 +1,162 @@
+"""Faster R-CNN (Ren et al., 2017) as a composition of backbone, RPN and RoI heads."""
+
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+
+from frcnn.anchors.grid import STRIDE
+from frcnn.keras.backbones.resnet import build_resnet
+from frcnn.keras.backbones.vgg import build_vgg
+from frcnn.keras.detections import Detections, fill_up, select_detections
+from frcnn.keras.inputs import ImageInputs, Inputs
+from frcnn.keras.roi_heads import RoIPredictor, roi_losses
+from frcnn.keras.roi_pool import pool_rois
+from frcnn.keras.rpn import RPNHead, generate_proposals, rpn_losses
+from frcnn.keras.sampling import sample_rois
+from frcnn.model.config import DetectorConfig
+from frcnn.model.faster_rcnn import LOSSES
+from frcnn.params import Detect, Train
+
+
+class _Features(NamedTuple):
+    """Outputs of backbone and RPN: maps (N, H, W, D), logits (N, A), deltas (N, A, 4)."""
+
+    maps: tf.Tensor
+    logits: tf.Tensor
+    deltas: tf.Tensor
+
+
+class FasterRCNN(keras.Model):
+    """The detector; build it from a `DetectorConfig`, load weights with `frcnn.keras.weights`."""
+
+    def __init__(self, config: DetectorConfig) -> None:
+        """Build the network with random weights."""
+        super().__init__()
+        self.config = config
+        model, classes = config.model, len(config.class_names)
+        if model.backbone.startswith("vgg"):
+            self.backbone, self.head = build_vgg(model.freeze_at, model.dropout)
+        else:
+            self.backbone, self.head = build_resnet(
+                model.backbone, model.width, model.norm, model.freeze_at, model.head_pool
+            )
+        anchors_per_cell = len(config.anchors.anchor_sizes) * len(config.anchors.anchor_ratios)
+        self.rpn = RPNHead(self.backbone.out_channels, anchors_per_cell)
+        self.predictor = RoIPredictor(self.head.out_channels, classes)
+        self.built = True
+
+    def losses(self, inputs: Inputs, train: Train, seed: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
+        """Return the four losses in training, each (N,): one value an image.
+
+        The RoI losses send no gradient into the RPN's boxes: proposals and their targets are constants. Keras's
+        property of this name, of which `fit` makes use, is hidden.
+
+        Args:
+            seed: (2,) int32, what dropout draws by; needed where `model.dropout` is above 0.
+        """
+        found = self._extract(inputs.pictures, training=True)
+        loss_rpn_cls, loss_rpn_box = rpn_losses(
+            found.logits, found.deltas, inputs.anchor_index, inputs.anchor_labels, inputs.anchor_deltas, train.rpn_sigma
+        )
+        proposals, real = self._propose(found, inputs.pictures, train.pre_nms_topk, train.post_nms_topk)
+        sample = sample_rois(
+            proposals,
+            real,
+            inputs.gt_boxes,
+            inputs.gt_labels,
+            inputs.roi_keys,
+            batch=train.roi_batch,
+            positive_fraction=train.roi_pos_fraction,
+            positive_iou=train.roi_positive_iou,
+            bg_lo=train.roi_bg_lo,
+        )
+        class_logits, deltas = self._classify(
+            found.maps, inputs.pictures.grids, sample.rois, sample.labels >= 0, training=True, seed=seed
+        )
+        loss_roi_cls, loss_roi_box = roi_losses(class_logits, deltas, sample.labels, sample.deltas, train.roi_sigma)
+        return dict(zip(LOSSES, (loss_rpn_cls, loss_rpn_box, loss_roi_cls, loss_roi_box), strict=True))
+
+    def detect(self, inputs: ImageInputs, settings: Detect) -> Detections:
+        """Return the detections of every image, filled up to the same number, boxes in resized pixels."""
+        found = self._extract(inputs, training=False)
+        proposals, real = self._propose(found, inputs, settings.pre_nms_topk, settings.post_nms_topk)
+        class_logits, deltas = self._classify(found.maps, inputs.grids, proposals, real, training=False)
+        last = float(self.config.data.box_convention == "reference")  # its coordinates are indices of pixels
+        limits = tf.cast(inputs.sizes, tf.float32) - last
+        most = settings.max_detections or settings.post_nms_topk * len(self.config.class_names)
+
+        def of_image(image: tuple[tf.Tensor, ...]) -> Detections:
+            *of_rois, own, limit = image
+            rois, logits, own_deltas = (tf.boolean_mask(rows, own) for rows in of_rois)
+            clamp = self.config.model.delta_clamp
+            return fill_up(select_detections(rois, logits, own_deltas, limit, settings, clamp), most)
+
+        signature = Detections(tf.TensorSpec((most, 4)), tf.TensorSpec((most,)), tf.TensorSpec((most,), tf.int64))
+        return tf.map_fn(of_image, (proposals, class_logits, deltas, real, limits), fn_output_signature=signature)
+
+    def _extract(self, inputs: ImageInputs, training: bool) -> _Features:
+        maps = self.backbone(self._preprocess(inputs.images, inputs.sizes), training=training)
+        return _Features(maps, *self.rpn(maps))
+
+    def _preprocess(self, images: tf.Tensor, sizes: tf.Tensor) -> tf.Tensor:
+        """Return the backbone's input, zero in the padding."""
+        how = self.config.preprocessing
+        ordered = images[..., ::-1] if how.order == "BGR" else images
+        pixels = (tf.cast(ordered, tf.float32) * how.scale - tf.constant(how.mean)) / tf.constant(how.std)
+        columns, rows = tf.unstack(sizes[:, :, None], axis=1)
+        of_image = (tf.range(tf.shape(images)[1]) < rows)[:, :, None] & (tf.range(tf.shape(images)[2]) < columns)[
+            :, None
+        ]
+        return tf.where(of_image[..., None], pixels, 0)
+
+    def _propose(
+        self, found: _Features, inputs: ImageInputs, pre_nms_topk: int, post_nms_topk: int
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        model = self.config.model
+        return generate_proposals(
+            found.logits,
+            found.deltas,
+            inputs.anchors,
+            inputs.sizes,
+            inputs.inside,
+            pre_nms_topk=pre_nms_topk,
+            post_nms_topk=post_nms_topk,
+            nms_threshold=model.rpn_nms_threshold,
+            min_size=model.proposal_min_size,
+            delta_clamp=model.delta_clamp,
+        )
+
+    def _classify(
+        self,
+        maps: tf.Tensor,
+        grids: tf.Tensor,
+        rois: tf.Tensor,
+        real: tf.Tensor,
+        training: bool,
+        seed: tf.Tensor | None = None,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return class logits (N, S, C + 1) and deltas (N, S, C, 4) of RoIs (N, S, 4).
+
+        What fills up (real, (N, S), is False) must not enter a batch norm and is not worth the time.
+        """
+        model = self.config.model
+        pooled = pool_rois(
+            maps,
+            grids,
+            rois,
+            op=model.roi_op,
+            size=model.roi_size,
+            sampling_ratio=model.roi_sampling_ratio,
+            clip=model.roi_clip,
+            stride=STRIDE,
+        )
+        vectors = self.head(tf.boolean_mask(pooled, real), training=training, seed=seed)
+        class_logits, deltas = self.predictor(vectors)
+        return _spread(class_logits, real), _spread(deltas, real)
+
+
+def _spread(rows: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
+    """Return (N, S, ...) with rows (R, ...) where places (N, S) is True, in order, and 0 elsewhere."""
+    shape = tf.concat([tf.shape(places), tf.shape(rows)[1:]], 0)
+    return tf.scatter_nd(tf.where(places), rows, tf.cast(shape, tf.int64))
