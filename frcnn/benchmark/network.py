@@ -47,9 +47,7 @@ def training(setup: Setup) -> Tables:
     model = build_model(setup.params, batch, training=True)
     optimizer = build_optimizer(model, setup.params.train)
     step = partial(training_step, model, optimizer, batch, setup.params.train, setup.precision)
-    whole = _measure(
-        setup, step, lambda: _training_rival(setup, model, batch), lambda: _keras("training", setup, model, batch)
-    )
+    whole = _measure(setup, "training", step, model, batch)
     parts = _by_part(setup, step, training_parts(model, optimizer))
     return {
         "training step": whole,
@@ -63,9 +61,7 @@ def detection(setup: Setup) -> Tables:
     batch = make_batch(setup.annotations, setup.params).to(setup.device)
     model = build_model(setup.params, batch, training=False)
     step = partial(model.detect, batch.images, batch.sizes, setup.params.detect, setup.precision)
-    whole = _measure(
-        setup, step, lambda: _detection_rival(setup, model, batch), lambda: _keras("detection", setup, model, batch)
-    )
+    whole = _measure(setup, "detection", step, model, batch)
     return {"detection": whole, "detection by part": _by_part(setup, step, detection_parts(model))}
 
 

@@ -46,16 +46,19 @@ class FasterRCNN(keras.Model):
         self.predictor = RoIPredictor(self.head.out_channels, classes)
         self.built = True
 
-    def losses(self, inputs: Inputs, train: Train, seed: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
-        """Return the four losses in training, each (N,): one value an image.
+    def losses(
+        self, inputs: Inputs, train: Train, seed: tf.Tensor | None = None, training: bool = True
+    ) -> dict[str, tf.Tensor]:
+        """Return the four losses, each (N,): one value an image.
 
         The RoI losses send no gradient into the RPN's boxes: proposals and their targets are constants. Keras's
         property of this name, of which `fit` makes use, is hidden.
 
         Args:
-            seed: (2,) int32, what dropout draws by; needed where `model.dropout` is above 0.
+            seed: (2,) int32, what dropout draws by; needed in training where `model.dropout` is above 0.
+            training: let dropout and batch norms do what they do in training.
         """
-        found = self._extract(inputs.pictures, training=True)
+        found = self._extract(inputs.pictures, training)
         loss_rpn_cls, loss_rpn_box = rpn_losses(
             found.logits, found.deltas, inputs.anchor_index, inputs.anchor_labels, inputs.anchor_deltas, train.rpn_sigma
         )
@@ -72,7 +75,7 @@ class FasterRCNN(keras.Model):
             bg_lo=train.roi_bg_lo,
         )
         class_logits, deltas = self._classify(
-            found.maps, inputs.pictures.grids, sample.rois, sample.labels >= 0, training=True, seed=seed
+            found.maps, inputs.pictures.grids, sample.rois, sample.labels >= 0, training, seed
         )
         loss_roi_cls, loss_roi_box = roi_losses(class_logits, deltas, sample.labels, sample.deltas, train.roi_sigma)
         return dict(zip(LOSSES, (loss_rpn_cls, loss_rpn_box, loss_roi_cls, loss_roi_box), strict=True))

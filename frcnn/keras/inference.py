@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+
+from frcnn.errors import UserError
 from frcnn.keras.detections import Detections
+from frcnn.keras.device import choose_device
 from frcnn.keras.faster_rcnn import FasterRCNN
 from frcnn.keras.inputs import IMAGE_SIGNATURE, image_inputs
 from frcnn.keras.weights import load_model
-
-from frcnn.errors import UserError
-from frcnn.keras.device import choose_device
 from frcnn.model.config import DetectorConfig
 from frcnn.model.inference import Found, pad_images
 from frcnn.params import Detect

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 import torch
-from frcnn.keras.faster_rcnn import FasterRCNN
-from frcnn.keras.inputs import SIGNATURE, Inputs, batch_inputs
-from frcnn.keras.weights import load_state, state
 from torch import Tensor
 
 from frcnn.keras.clipping import clip_gradients
+from frcnn.keras.faster_rcnn import FasterRCNN
 from frcnn.keras.inference import KerasDetector
+from frcnn.keras.inputs import SIGNATURE, Inputs, batch_inputs
 from frcnn.keras.optimizer import build_optimizer
+from frcnn.keras.weights import load_state, state
 from frcnn.model.config import DetectorConfig
 from frcnn.model.faster_rcnn import Batch
 from frcnn.params import Train
