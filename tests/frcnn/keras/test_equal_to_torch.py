@@ -1,7 +1,5 @@
 """The network computes in TensorFlow what it computes in torch: features, proposals, losses, gradients, detections."""
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 import torch
@@ -12,7 +10,7 @@ pytest.importorskip("tensorflow", reason="needs pip install '.[tensorflow]'")
 import tensorflow as tf  # noqa: E402
 from twins import Twins, build_twins, make_batch, nhwc, relative_error  # noqa: E402
 
-from frcnn.keras.inputs import IMAGE_SIGNATURE, SIGNATURE, batch_inputs  # noqa: E402
+from frcnn.keras.inputs import IMAGE_SIGNATURE, SIGNATURE, Inputs, batch_inputs  # noqa: E402
 from frcnn.keras.layouts import from_keras  # noqa: E402
 from frcnn.keras.weights import state  # noqa: E402
 from frcnn.model.faster_rcnn import LOSSES  # noqa: E402
@@ -41,20 +39,6 @@ def twins(built: Twins) -> Twins:
     return built
 
 
-def differentiate(twins: Twins) -> Callable:
-    """Return the traced function of a training step's losses and gradients."""
-
-    @tf.function(input_signature=[SIGNATURE])
-    def step(inputs):  # noqa: ANN001, ANN202
-        with tf.GradientTape() as tape:
-            losses = twins.keras.losses(inputs, twins.params.train)
-            total = tf.add_n([tf.reduce_sum(loss) for loss in losses.values()])
-        variables = [variable.value for variable in twins.keras.trainable_variables]
-        return losses, tape.gradient(total, variables)
-
-    return step
-
-
 def test_features_and_proposals(twins: Twins) -> None:
     model, batch, train = twins.torch.eval(), twins.batch, twins.params.train
     with torch.no_grad():
@@ -71,30 +55,37 @@ def test_features_and_proposals(twins: Twins) -> None:
 
 
 @pytest.mark.parametrize("op", OPS)
-def test_losses_gradients_and_running_statistics(twins: Twins, op: str) -> None:
-    model = twins.torch.train()
-    model.zero_grad()
+def test_losses_and_running_statistics(twins: Twins, op: str) -> None:
+    train = twins.params.train
     with twins.pooling(op):
-        expected = model.losses(twins.batch, twins.params.train)
-        torch.stack(list(expected.values())).sum().backward()
-        step = differentiate(twins)
-        losses, gradients = step(twins.inputs)
-        assert tuple(losses) == LOSSES
+        expected = twins.torch.train().losses(twins.batch, train)
+        step = tf.function(lambda inputs: twins.keras.losses(inputs, train), input_signature=[SIGNATURE])
+        found = step(twins.inputs)
+        assert tuple(found) == LOSSES
         for name in LOSSES:
-            assert (losses[name].numpy() > 0).all()
-            np.testing.assert_allclose(losses[name], expected[name].detach(), rtol=1e-5)
-        wanted = {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
-        found = dict(zip(names_of(twins), gradients, strict=True))
-        assert found.keys() == wanted.keys()
-        errors = [relative_error(from_keras(name, found[name].numpy()), wanted[name]) for name in found]
-        # A ReLU whose input is 0 but for rounding may open on one side only, which moves a small layer by some 1e-4;
-        # torch's float32 and float64 differ as much.
-        assert max(errors) < 1e-3
-        assert np.quantile(errors, 0.9) < 1e-4
+            assert (found[name].numpy() > 0).all()
+            np.testing.assert_allclose(found[name], expected[name].detach(), rtol=1e-5)
         assert_same_state(twins)
         others = make_batch(twins.params, [[(3, 3, 60, 60)]], [(112, 80)])
         step(batch_inputs(others, twins.keras.config))
         assert step.experimental_get_tracing_count() == 1
+
+
+@pytest.mark.parametrize(("op", "smooth"), [("align", True), ("pool", False)])
+def test_gradients(twins: Twins, op: str, smooth: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the input of a ReLU is 0 but for rounding it may open on one side only, and one of 200,000 of them is
+    0.2 % of a gradient; torch's float32 differs from its float64 as much. Hence the smooth network.
+    """
+    if smooth:
+        monkeypatch.setattr(torch.nn.ReLU, "forward", lambda self, x: torch.nn.functional.softplus(x))
+        monkeypatch.setattr(torch.nn.functional, "relu", torch.nn.functional.softplus)
+        monkeypatch.setattr(tf.nn, "relu", tf.nn.softplus)
+    with twins.pooling(op):
+        expected = torch_gradients(twins)
+        found = keras_gradients(twins)
+    assert found.keys() == expected.keys()
+    for name, gradient in found.items():
+        assert relative_error(gradient, expected[name]) < (1e-4 if smooth else 1e-2), name
 
 
 @pytest.mark.parametrize("op", OPS)
@@ -114,8 +105,24 @@ def test_detections(twins: Twins, op: str) -> None:
         assert not np.any(boxes[count:]) and not np.any(scores[count:]) and not np.any(labels[count:])
 
 
-def names_of(twins: Twins) -> list[str]:
-    return [variable.path.replace("/", ".") for variable in twins.keras.trainable_variables]
+def torch_gradients(twins: Twins) -> dict[str, torch.Tensor]:
+    model = twins.torch.train()
+    model.zero_grad()
+    torch.stack(list(model.losses(twins.batch, twins.params.train).values())).sum().backward()
+    return {name: parameter.grad for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def keras_gradients(twins: Twins) -> dict[str, np.ndarray]:
+    variables = {variable.path.replace("/", "."): variable.value for variable in twins.keras.trainable_variables}
+
+    @tf.function(input_signature=[SIGNATURE])
+    def differentiate(inputs: Inputs) -> list[tf.Tensor]:
+        with tf.GradientTape() as tape:
+            total = tf.reduce_sum(list(twins.keras.losses(inputs, twins.params.train).values()))
+        return tape.gradient(total, list(variables.values()))
+
+    gradients = differentiate(twins.inputs)
+    return {name: from_keras(name, gradient.numpy()) for name, gradient in zip(variables, gradients, strict=True)}
 
 
 def assert_same_state(twins: Twins) -> None:

@@ -51,7 +51,8 @@ class Twins:
 def build_twins(params: Params, **model_changes: object) -> Twins:
     """Build both with random weights, norms and biases."""
     model = replace(params.model, **model_changes)
-    params = replace(params, model=model)
+    # More RoIs than there are proposals and objects: some rows fill up.
+    params = replace(params, model=model, train=replace(params.train, roi_batch=64))
     config = DetectorConfig(["a", "b", "c"], model, params.anchors, params.data, preprocessing_of(model.backbone))
     torch.manual_seed(0)
     twin = FasterRCNN(config)
@@ -85,7 +86,7 @@ def nhwc(maps: torch.Tensor) -> np.ndarray:
 
 def relative_error(found: tf.Tensor | np.ndarray, expected: torch.Tensor | np.ndarray) -> float:
     """Return the norm of the difference, as a share of the expected norm."""
-    found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)
+    found, expected = np.asarray(found), np.asarray(expected)
     assert found.shape == expected.shape
     return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
 
@@ -104,10 +105,15 @@ def _randomize(model: FasterRCNN) -> None:
 
 @torch.no_grad()
 def _spread_outputs(model: FasterRCNN, batch: Batch, params: Params) -> None:
-    for name, target in SPREAD.items():
-        layer = model.get_submodule(name)
-        seen: list[torch.Tensor] = []
-        hook = layer.register_forward_hook(lambda module, inputs, output, seen=seen: seen.append(output))
-        model.eval().losses(batch, params.train)
+    seen: dict[str, torch.Tensor] = {}
+    hooks = [
+        model.get_submodule(name).register_forward_hook(
+            lambda module, inputs, output, name=name: seen.update({name: output.std()})
+        )
+        for name in SPREAD
+    ]
+    model.eval().losses(batch, params.train)
+    for hook in hooks:
         hook.remove()
-        layer.weight *= target / seen[0].std()
+    for name, spread in SPREAD.items():
+        model.get_submodule(name).weight *= spread / seen[name]
