@@ -7,8 +7,8 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-console = Console()
-error_console = Console(stderr=True)
+console = Console(emoji=False)
+error_console = Console(stderr=True, emoji=False)
 T = TypeVar("T")
 
 

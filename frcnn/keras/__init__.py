@@ -11,6 +11,7 @@ import torchvision  # noqa: F401 - before TensorFlow; triton, which it loads, cr
 from frcnn.errors import UserError
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up tells of itself at length
 
 try:
     import keras

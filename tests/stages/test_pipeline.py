@@ -127,8 +127,15 @@ def test_stages_without_a_network_do_not_import_torch(module: str) -> None:
 
 
 def test_help_imports_nothing_heavy() -> None:
-    heavy = "torch numpy h5py pandas PIL matplotlib pycocotools dvc"
+    heavy = "torch tensorflow keras numpy h5py pandas PIL matplotlib pycocotools dvc"
     code = f"import sys, stages.cli; print([name for name in {heavy.split()!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_tensorflow_is_imported_only_where_it_is_asked_for() -> None:
+    modules = "stages.training_job, frcnn.training.loop, frcnn.model.inference, frcnn.benchmark.suite"
+    code = f"import sys, {modules}; print([name for name in ('tensorflow', 'keras') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout.strip() == "[]", done.stderr
 

@@ -1,0 +1,3 @@
+"""Import torchvision before TensorFlow; triton, which it loads, crashes after it."""
+
+import torchvision  # noqa: F401
