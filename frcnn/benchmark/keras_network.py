@@ -1,12 +1,9 @@
 """Our network in Keras and TensorFlow, with the weights of the one in torch, to be timed beside it in float32."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
-import tensorflow as tf
-
-from frcnn.keras.inputs import IMAGE_SIGNATURE, image_inputs
+from frcnn.keras.inputs import image_inputs
 from frcnn.keras.learner import KerasLearner
 from frcnn.model.faster_rcnn import Batch, FasterRCNN
 from frcnn.params import Params
@@ -25,6 +22,6 @@ def keras_training(model: FasterRCNN, batch: Batch, params: Params) -> Callable[
 
 def keras_detection(model: FasterRCNN, batch: Batch, params: Params) -> Callable[[], Any]:
     """Return detection in the batch."""
-    learner = KerasLearner(model.config, model.state_dict(), params.train)
-    detect = tf.function(partial(learner.model.detect, settings=params.detect), input_signature=[IMAGE_SIGNATURE])
+    with KerasLearner(model.config, model.state_dict(), params.train).evaluating() as detector:
+        detect = detector.traced(params.detect)
     return lambda: detect(image_inputs(batch.images, batch.sizes, model.config))

@@ -5,17 +5,35 @@ with unknown sizes.
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import torchvision  # noqa: F401 - before TensorFlow; triton, which it loads, crashes after it
 
 from frcnn.errors import UserError
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up tells of itself at length
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # no news of itself, warnings and errors only
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Drop what is written to stderr: TensorFlow, while it loads, heeds no log level."""
+    kept = os.dup(2)
+    with Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
 
 try:
-    import keras
-    import tensorflow  # noqa: F401
+    with _quiet():
+        import keras
+        import tensorflow  # noqa: F401
 except ImportError as error:
     raise UserError(f"TensorFlow or Keras cannot be imported ({error}); pip install '.[tensorflow]'") from error
 if keras.backend.backend() != "tensorflow":

@@ -11,7 +11,7 @@ from frcnn.errors import UserError
 from frcnn.keras.detections import Detections
 from frcnn.keras.device import choose_device
 from frcnn.keras.faster_rcnn import FasterRCNN
-from frcnn.keras.inputs import IMAGE_SIGNATURE, image_inputs
+from frcnn.keras.inputs import IMAGE_SIGNATURE, ImageInputs, image_inputs
 from frcnn.keras.weights import load_model
 from frcnn.model.config import DetectorConfig
 from frcnn.model.inference import Found, pad_images
@@ -24,12 +24,19 @@ class KerasDetector:
     def __init__(self, model: FasterRCNN) -> None:
         """Take a network with its weights."""
         self.model = model
-        self._traced: dict[Detect, Callable[..., Detections]] = {}
+        self._traced: dict[Detect, Callable[[ImageInputs], Detections]] = {}
 
     @property
     def config(self) -> DetectorConfig:
         """What the model is, apart from its weights."""
         return self.model.config
+
+    def traced(self, settings: Detect) -> Callable[[ImageInputs], Detections]:
+        """Return `FasterRCNN.detect` with these settings."""
+        if settings not in self._traced:
+            detect = partial(self.model.detect, settings=settings)
+            self._traced[settings] = tf.function(detect, input_signature=[IMAGE_SIGNATURE])
+        return self._traced[settings]
 
     def detect(self, images: Sequence[np.ndarray], settings: Detect) -> list[Found]:
         """Return the detections of resized pictures, see `frcnn.model.inference.Detector`.
@@ -39,11 +46,8 @@ class KerasDetector:
         """
         if settings.precision == "bf16":
             raise UserError("detect.precision: bf16 is torch's alone; for detect.framework: tensorflow use float32")
-        if settings not in self._traced:
-            detect = partial(self.model.detect, settings=settings)
-            self._traced[settings] = tf.function(detect, input_signature=[IMAGE_SIGNATURE])
         sizes = [(image.shape[1], image.shape[0]) for image in images]
-        found = self._traced[settings](image_inputs(pad_images(images), sizes, self.config))
+        found = self.traced(settings)(image_inputs(pad_images(images), sizes, self.config))
         rows = zip(*(part.numpy() for part in found), strict=True)
         return [(boxes[labels > 0], scores[labels > 0], labels[labels > 0]) for boxes, scores, labels in rows]
 
