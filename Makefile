@@ -1,5 +1,7 @@
 # Each target does its own set-up. Another Python: make demo PYTHON=python3.12
 PYTHON ?= python3
+# On what has no package tensorflow-cpu: make test TENSORFLOW=tensorflow
+TENSORFLOW ?= tensorflow-cpu
 BIN := .venv/bin
 
 .PHONY: demo test
@@ -7,7 +9,7 @@ BIN := .venv/bin
 demo: .venv/installed
 	$(BIN)/frcnn demo
 
-test: .venv/installed
+test: .venv/tensorflow
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -16,4 +18,8 @@ test: .venv/installed
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install -e '.[dev]'
+	touch $@
+
+.venv/tensorflow: .venv/installed
+	$(BIN)/pip install -e '.[$(TENSORFLOW)]'
 	touch $@
