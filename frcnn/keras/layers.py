@@ -3,8 +3,6 @@
 Maps are (N, H, W, D) float32. Variables of what is not trained are made so: nothing is kept for their gradients.
 """
 
-from typing import Any
-
 import keras
 import tensorflow as tf
 
@@ -35,15 +33,16 @@ class Conv(keras.layers.Layer):
         self.bias = (
             self.add_weight(name="bias", shape=(outputs,), initializer="zeros", trainable=trained) if bias else None
         )
-        self._stride = stride
-        margin = [size // 2, size // 2]
-        # With a stride TensorFlow's SAME pads less at the top and left.
-        self._padding: Any = "SAME" if stride == 1 else [[0, 0], margin, margin, [0, 0]]
+        self._stride, self._margin = stride, size // 2
         self.built = True
 
     def call(self, maps: tf.Tensor) -> tf.Tensor:
         """Return maps (N, ceil(H / stride), ceil(W / stride), outputs)."""
-        maps = tf.nn.conv2d(maps, self.weight, self._stride, self._padding)
+        padding = "SAME"
+        if self._stride > 1:  # there SAME pads less at the top and left; given as numbers, padding is slower backwards
+            margin, padding = [self._margin, self._margin], "VALID"
+            maps = tf.pad(maps, [[0, 0], margin, margin, [0, 0]])
+        maps = tf.nn.conv2d(maps, self.weight, self._stride, padding)
         return maps if self.bias is None else tf.nn.bias_add(maps, self.bias)
 
 
