@@ -118,6 +118,8 @@ def _tensorflow(name: str, params: Params) -> tuple[torch.device, torch.dtype, s
         raise UserError("train.framework: tensorflow trains in one process; start it without --nproc")
     if params.train.precision == "bf16":
         raise UserError("train.precision: bf16 is torch's alone; for train.framework: tensorflow use float32 or auto")
+    if params.train.deterministic:
+        raise UserError("train.deterministic: is torch's alone; for train.framework: tensorflow set it to false")
     return torch.device("cpu"), torch.float32, f"tensorflow on {choose_tensorflow_device(name)}, float32"
 
 

@@ -91,6 +91,16 @@ def test_torchvision_stands_beside(gpu: ModuleType, tmp_path: Path) -> None:
     assert {target.case for target in gpu.TARGETS} == {case.name for case in gpu.CASES}
 
 
+@pytest.mark.tensorflow
+@pytest.mark.skipif(importlib.util.find_spec("tensorflow") is None, reason="needs pip install '.[tensorflow]'")
+def test_tensorflow_stands_beside(tmp_path: Path) -> None:
+    table = run(tmp_path / "b.csv", only="detection,training", framework="tensorflow", repeats=2)
+    for part in ("detection", "training step"):
+        figures = table[table.part == part].set_index("what")["median"]
+        name = "tensorflow float32"
+        assert figures[f"{name} / frcnn"] == pytest.approx(figures[name] / figures["step"], rel=1e-3)
+
+
 def test_the_height_comes_first() -> None:
     assert bench._parse_size("600x800") == (800, 600)
 
@@ -100,6 +110,7 @@ def test_the_height_comes_first() -> None:
     [
         ({"only": "training,speed"}, "no part is called 'speed'; known: detection, training"),
         ({"against": "detectron2"}, "only torchvision is known"),
+        ({"framework": "jax"}, "choose from torch, tensorflow"),
         ({"size": "600"}, "write HEIGHTxWIDTH"),
         ({"size": "600x-8"}, "write HEIGHTxWIDTH"),
         ({"size": "8x96"}, "no side below 16 pixels"),

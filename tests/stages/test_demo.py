@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from frcnn.errors import UserError
+from frcnn.params import load_params
 from stages import demo
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -115,6 +116,14 @@ def test_the_folder_is_a_project_of_its_own(tmp_path: Path) -> None:
     (folder / "params.yaml").write_text("mine")
     demo.prepare_folder(folder)
     assert (folder / "params.yaml").read_text() == "mine"
+
+
+def test_the_framework_is_written_to_a_new_folders_parameters(tmp_path: Path) -> None:
+    demo.prepare_folder(tmp_path / "demo", "tensorflow")
+    params = load_params(tmp_path / "demo" / "params.yaml")
+    assert (params.train.framework, params.detect.framework) == ("tensorflow", "tensorflow")
+    expected = load_params(ROOT / "params.demo.yaml", ["train.framework=tensorflow", "detect.framework=tensorflow"])
+    assert params == expected
 
 
 def test_where_links_are_refused_the_code_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

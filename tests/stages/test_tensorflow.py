@@ -99,10 +99,12 @@ def test_stopped_and_resumed(trained: Path, tmp_path: Path, dataset: Path) -> No
     ("command", "said"),
     [
         (("train", "--phase", "1", "-S", "train.precision=bf16"), "train.precision: bf16 is torch's alone"),
+        (("train", "--phase", "1", "-S", "train.deterministic=true"), "train.deterministic: is torch's alone"),
+        (("train", "--phase", "1", "--nproc", "2"), "trains in one process"),
         (("train", "--phase", "1", "--device", "cuda:x"), "--device cuda:x: not a device"),
         (("train", "--phase", "1", "--device", "cuda:7"), "TensorFlow sees"),
     ],
-    ids=["bf16", "no device", "no such device"],
+    ids=["bf16", "deterministic", "several processes", "no device", "no such device"],
 )
 def test_what_it_cannot_do_is_said(tmp_path: Path, dataset: Path, command: tuple[str, ...], said: str) -> None:
     folder = prepare(tmp_path / "work", dataset)
