@@ -43,8 +43,8 @@ def run(
     from frcnn.data.voc import pictures_of, read_classes, read_split
     from frcnn.detections import pack_images, write_detections
     from frcnn.files import sha256_file
-    from frcnn.model.inference import load_detector
     from stages.console import say, track
+    from stages.detector import load
 
     split = params.splits.test
     with member(device):
@@ -52,7 +52,7 @@ def run(
             class_names = read_classes(dataset)
             ids = read_split(dataset, split)
             pictures = pictures_of(dataset, ids)
-            detector = load_detector(weights, distributed.own_device(device), params.detect.framework)
+            detector = load(weights, distributed.own_device(device), params.detect.framework)
             if detector.config.class_names != class_names:
                 raise UserError(f"{weights}: trained on other classes than {dataset}/classes.txt lists; train again")
         batch = params.detect.batch_size

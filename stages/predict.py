@@ -42,9 +42,9 @@ def run(
     _refuse_to_overwrite(sources, [out / f"{name}.png" for name in names])
     entries: list[dict[str, Any]] = []
     if sources:
-        from frcnn.model.inference import load_detector
+        from stages.detector import load
 
-        detector = load_detector(weights, device, framework)
+        detector = load(weights, device, framework)
         settings = Detect(score_threshold=score_threshold)
         for source, name in track(zip(sources, names, strict=True), "predicting", len(sources)):
             try:

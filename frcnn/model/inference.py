@@ -51,16 +51,12 @@ class TorchDetector:
         return [(boxes.cpu().numpy(), scores.cpu().numpy(), labels.cpu().numpy()) for boxes, scores, labels in found]
 
 
-def load_detector(weights: Path, device: str, framework: str = "torch") -> Detector:
-    """Load a weights file for detection on `cpu`, `cuda`, `cuda:N` or `auto`, with `torch` or `tensorflow`.
+def load_detector(weights: Path, device: str) -> TorchDetector:
+    """Load a weights file for detection on `cpu`, `cuda`, `cuda:N` or `auto`.
 
     Raises:
-        UserError: the file does not fit, or there is no such device, or TensorFlow is not installed.
+        UserError: the file does not fit, or there is no such device.
     """
-    if framework == "tensorflow":
-        from frcnn.keras.inference import load_detector as load_keras_detector
-
-        return load_keras_detector(weights, device)
     chosen = choose_device(device)
     model = load_model(weights).to(chosen).eval()
     return TorchDetector(model.to(memory_format=torch.channels_last), chosen)
