@@ -100,7 +100,7 @@ def write_detections(path: Path, detections: Detections) -> None:
         return
     # HDF5 in memory first: HDF5 reports a full disk only when it closes the file, and not as an OSError.
     buffer = io.BytesIO()
-    with h5py.File(buffer, "w", libver=("v110", "v110")) as file:
+    with h5py.File(buffer, "w", libver=("earliest", "v110")) as file:  # the first format keeps no times
         file.attrs["format"] = FORMAT
         file.attrs["version"] = VERSION
         file.attrs["split"] = detections.split

@@ -114,7 +114,7 @@ def write_targets(path: Path, targets: AnchorTargets, recipe: dict[str, Any]) ->
         UserError: the file cannot be written.
     """
     content = io.BytesIO()  # HDF5 itself does not report a full disk
-    with h5py.File(content, "w", libver=("v110", "v110")) as file:
+    with h5py.File(content, "w", libver=("earliest", "v110")) as file:  # the first format keeps no times
         file.attrs.update(schema=SCHEMA, version=VERSION)
         file.attrs.update(recipe=_dumps(recipe), class_names=_dumps(targets.class_names))
         file.create_dataset("image_id", data=targets.image_ids, dtype=h5py.string_dtype())

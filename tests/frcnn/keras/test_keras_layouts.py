@@ -95,7 +95,7 @@ def test_what_does_not_fit_is_named(params: Params) -> None:
 def test_a_weights_file_makes_the_model(params: Params, tmp_path: Path) -> None:
     torch.manual_seed(0)
     saved = FasterRCNN(config_of(params, "resnet18", "trained"))
-    save_weights(tmp_path / "w.safetensors", saved, {})
+    save_weights(tmp_path / "w.safetensors", saved.config, saved.state_dict(), {})
     model = load_model(tmp_path / "w.safetensors")
     assert model.config == saved.config
     for name, tensor in state(model).items():

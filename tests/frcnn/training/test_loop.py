@@ -129,7 +129,7 @@ def test_gradients_are_clipped_before_every_step(make: Make) -> None:
     rows, _ = train(model, job)
     furthest = rows[-1]["step"] * job.phase.learning_rate * 1e-3
     moves = [(parameter - before[name]).abs().max().item() for name, parameter in model.named_parameters()]
-    assert 0.1 * furthest < max(moves) <= 1.01 * furthest
+    assert 0.1 * furthest < max(moves) < 1.05 * furthest  # weights near 1 round steps of 2e-6
 
 
 def test_losses_fall(make: Make) -> None:

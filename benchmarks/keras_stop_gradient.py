@@ -1,0 +1,175 @@
+"""What a gradient through the RoIs' delta targets does: train the demo's network with TensorFlow, with it and without.
+
+    python benchmarks/keras_stop_gradient.py --out docs
+
+Targets of the second stage are computed from proposals, so they depend on the RPN's deltas. The library stops that
+gradient. `targets not stopped` lets it through, as a published implementation did before it trained well; the RoIs that
+enter the pooling are constants in both. Its author believed in another cure, too, a stop around the indicator of the
+smooth L1's branch; the last line of the output compares gradients with and without that.
+"""
+
+import argparse
+import csv
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib import pyplot
+from PIL import Image
+
+from frcnn.data.voc import read_annotations
+from frcnn.evaluation.voc_ap import Scored, evaluate_arrays, join_objects, mean_ap
+from frcnn.keras import rpn, sampling
+from frcnn.keras.inputs import batch_inputs
+from frcnn.keras.learner import KerasLearner
+from frcnn.model.faster_rcnn import LOSSES
+from frcnn.model.inference import detect_images
+from frcnn.params import Detect, Params, load_params
+from frcnn.sources.synthetic import draw_dataset
+from frcnn.training.batches import EpochBatches
+from frcnn.training.log import NonFiniteLoss
+from frcnn.training.loop import Job, train_phase
+from stages.anchors import run as anchors_stage
+from stages.training_job import Prepared, prepare
+
+import tensorflow as tf  # isort: skip - after torchvision, which loads what crashes after TensorFlow
+
+ROOT = Path(__file__).resolve().parent.parent
+CHANGES = ["train.framework=tensorflow", "train_phase1.epochs=4"]
+OPTIMIZERS = {
+    "AdamW": ["train_phase1.learning_rate=0.002"],
+    "SGD": ["train.optimizer=sgd", "train.weight_decay=0.0005", "train_phase1.learning_rate=0.01"],
+}
+VARIANTS = ("stopped", "targets not stopped")
+LOG_STEPS = 10
+
+
+class _NothingStopped:
+    """TensorFlow, except that stop_gradient stops nothing."""
+
+    def __getattr__(self, name: str) -> Any:
+        return tf.identity if name == "stop_gradient" else getattr(tf, name)
+
+
+def main() -> None:
+    """Train every variant, print the table, write keras-stop-gradient.csv and .png."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("docs"))
+    parser.add_argument("--images", type=int, default=320, help="pictures to train on, and a third as many to test")
+    out, images = (options := parser.parse_args()).out, options.images
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        draw_dataset(folder / "dataset", train_images=images, val_images=1, test_images=images // 3, seed=1, workers=1)
+        for optimizer, changes in OPTIMIZERS.items():
+            for variant in VARIANTS:
+                params = load_params(ROOT / "params.demo.yaml", [*CHANGES, *changes])
+                rows += train(folder, params, {"optimizer": optimizer, "variant": variant})
+    with (out / "keras-stop-gradient.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, ["optimizer", "variant", "step", *LOSSES, "loss"])
+        writer.writeheader()
+        writer.writerows(rows)
+    plot(rows, out / "keras-stop-gradient.png")
+    print("smooth L1's gradient is the same, bit by bit, with a stop around its indicator:", indicator_is_constant())
+
+
+def train(folder: Path, params: Params, about: dict[str, str]) -> list[dict[str, Any]]:
+    """Train one variant, print its figures and return its losses, every `LOG_STEPS` steps."""
+    anchors_stage(ROOT / "params.demo.yaml", None, folder / "dataset", folder / "anchors.h5", workers=1)
+    ready = prepare(params, 1, folder / "dataset", folder / "anchors.h5", folder, "cpu")
+    job = Job(
+        1, params.train_phase1, ready.source, ready.fingerprint, folder / f"{'-'.join(about.values())}.pt",
+        log_steps=LOG_STEPS,
+    )  # fmt: skip
+    with targets_stopped(about["variant"] == "stopped"):
+        learner = ready.learner()
+        assert isinstance(learner, KerasLearner)
+        before = leak(learner, ready)
+        try:
+            rows = train_phase(learner, job, lambda report: None, lambda: False, lambda text: None)
+        except NonFiniteLoss as error:
+            print(*about.values(), error, sep=", ", flush=True)
+            return []
+        after = leak(learner, ready)
+    print(*about.values(), f"mAP {score(learner, folder / 'dataset'):.3f}", sep=", ", end="; ")
+    print(
+        f"RoI losses' gradient over the RPN's own, in its box layer: {before:.3g} at first, {after:.3g} at last",
+        flush=True,
+    )
+    return [about | {name: row[name] for name in ("step", *LOSSES, "loss")} for row in rows]
+
+
+@contextmanager
+def targets_stopped(stopped: bool) -> Iterator[None]:
+    """Let the gradient of the block's networks pass proposals and targets, unless `stopped`."""
+    if not stopped:
+        rpn.tf = sampling.tf = _NothingStopped()  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        rpn.tf = sampling.tf = tf  # type: ignore[attr-defined]
+
+
+def leak(learner: KerasLearner, ready: Prepared) -> float:
+    """Return the norm of the RoI losses' gradient to the RPN's box layer over that of its own loss, in one batch."""
+    batch = EpochBatches(ready.source, [np.arange(8)], 1, 0)[0]
+    weight = learner.model.rpn.deltas.weight.value
+    with tf.GradientTape(persistent=True) as tape:
+        losses = learner.model.losses(batch_inputs(batch, learner.config), learner.train, training=False)
+        of_rois = tf.reduce_sum(losses["loss_roi_cls"] + losses["loss_roi_box"])
+        own = tf.reduce_sum(losses["loss_rpn_box"])
+    foreign = tape.gradient(of_rois, weight, unconnected_gradients="zero")
+    return float(tf.norm(foreign) / tf.norm(tape.gradient(own, weight)))
+
+
+def score(learner: KerasLearner, dataset: Path) -> float:
+    """Return the mAP (11-point, IoU 0.5) on the test pictures."""
+    annotations = read_annotations(dataset, "test", "voc")
+    with learner.evaluating() as detector:
+        pictures = [np.asarray(Image.open(item.path).convert("RGB")) for item in annotations]
+        found = [detect_images(detector, [picture], Detect(post_nms_topk=50))[0] for picture in pictures]
+    scored = Scored(
+        np.repeat(np.arange(len(found)), [len(each["scores"]) for each in found]),
+        *(np.concatenate([each[key] for each in found]) for key in ("boxes", "scores", "labels")),
+    )
+    return mean_ap(evaluate_arrays(join_objects(annotations), scored, learner.config.class_names, 0.5), "voc07")
+
+
+def indicator_is_constant() -> bool:
+    """Tell whether smooth L1 by an indicator that multiplies has the same gradient with a stop around it."""
+    x = tf.constant(np.linspace(-3, 3, 4001, dtype=np.float32))
+
+    def gradient(stop: Any) -> np.ndarray:
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            near = stop(tf.cast(tf.abs(x) < 1, tf.float32))
+            loss = tf.reduce_sum(near * 0.5 * x * x + (1 - near) * (tf.abs(x) - 0.5))
+        return tape.gradient(loss, x).numpy()
+
+    return gradient(tf.stop_gradient).tobytes() == gradient(tf.identity).tobytes()
+
+
+def plot(rows: list[dict[str, Any]], path: Path) -> None:
+    """Draw the RPN's and the RoIs' box losses and the sum of all, by optimizer."""
+    matplotlib.use("Agg")
+    names = ("loss_rpn_box", "loss_roi_box", "loss")
+    figure, axes = pyplot.subplots(len(OPTIMIZERS), len(names), figsize=(11, 5), sharex=True, squeeze=False)
+    for line, optimizer in zip(axes, OPTIMIZERS, strict=True):
+        for axis, name in zip(line, names, strict=True):
+            for variant, color in zip(VARIANTS, ("#1f77b4", "#d62728"), strict=True):
+                own = [row for row in rows if (row["optimizer"], row["variant"]) == (optimizer, variant)]
+                axis.plot([row["step"] for row in own], [row[name] for row in own], color=color, label=variant)
+            axis.set_title(f"{optimizer}: {name}", fontsize=9)
+            axis.set_yscale("log")
+    axes[-1, 0].legend(fontsize=8)
+    figure.supxlabel("step", fontsize=9)
+    figure.tight_layout()
+    figure.savefig(path, dpi=80)
+
+
+if __name__ == "__main__":
+    main()
