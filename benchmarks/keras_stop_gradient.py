@@ -13,6 +13,7 @@ import csv
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,16 @@ import numpy as np
 from matplotlib import pyplot
 from PIL import Image
 
+from frcnn import boxes
+from frcnn.data.resizing import box_scale
 from frcnn.data.voc import read_annotations
 from frcnn.evaluation.voc_ap import Scored, evaluate_arrays, join_objects, mean_ap
 from frcnn.keras import rpn, sampling
-from frcnn.keras.inputs import batch_inputs
+from frcnn.keras.inputs import batch_inputs, image_inputs
 from frcnn.keras.learner import KerasLearner
 from frcnn.model.faster_rcnn import LOSSES
-from frcnn.model.inference import detect_images
+from frcnn.model.inference import detect_images, pad_images
+from frcnn.model.inference import prepare as resize_picture
 from frcnn.params import Detect, Params, load_params
 from frcnn.sources.synthetic import draw_dataset
 from frcnn.training.batches import EpochBatches
@@ -46,6 +50,8 @@ OPTIMIZERS = {
 }
 VARIANTS = ("stopped", "targets not stopped")
 LOG_STEPS = 10
+COLORS, STYLES = ("#1f77b4", "#d62728"), ("-", "--", ":")
+COLUMNS = ("optimizer", "seed", "variant", "step", *LOSSES, "loss")
 
 
 class _NothingStopped:
@@ -60,17 +66,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("docs"))
     parser.add_argument("--images", type=int, default=320, help="pictures to train on, and a third as many to test")
-    out, images = (options := parser.parse_args()).out, options.images
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
+    options = parser.parse_args()
+    out, images = options.out, options.images
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         draw_dataset(folder / "dataset", train_images=images, val_images=1, test_images=images // 3, seed=1, workers=1)
-        for optimizer, changes in OPTIMIZERS.items():
-            for variant in VARIANTS:
-                params = load_params(ROOT / "params.demo.yaml", [*CHANGES, *changes])
-                rows += train(folder, params, {"optimizer": optimizer, "variant": variant})
+        for optimizer, seed, variant in product(OPTIMIZERS, options.seeds, VARIANTS):
+            changes = [*CHANGES, *OPTIMIZERS[optimizer], f"train.seed={seed}"]
+            params = load_params(ROOT / "params.demo.yaml", changes)
+            rows += train(folder, params, {"optimizer": optimizer, "seed": str(seed), "variant": variant})
     with (out / "keras-stop-gradient.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, ["optimizer", "variant", "step", *LOSSES, "loss"])
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
     plot(rows, out / "keras-stop-gradient.png")
@@ -95,8 +103,9 @@ def train(folder: Path, params: Params, about: dict[str, str]) -> list[dict[str,
             print(*about.values(), error, sep=", ", flush=True)
             return []
         after = leak(learner, ready)
-    print(*about.values(), f"mAP {score(learner, folder / 'dataset'):.3f}", sep=", ", end="; ")
+    found = score(learner, folder / "dataset"), recall(learner, folder / "dataset")
     print(
+        f"{', '.join(about.values())}: mAP {found[0]:.3f}, recall of the proposals {found[1]:.3f}; "
         f"RoI losses' gradient over the RPN's own, in its box layer: {before:.3g} at first, {after:.3g} at last",
         flush=True,
     )
@@ -139,6 +148,20 @@ def score(learner: KerasLearner, dataset: Path) -> float:
     return mean_ap(evaluate_arrays(join_objects(annotations), scored, learner.config.class_names, 0.5), "voc07")
 
 
+def recall(learner: KerasLearner, dataset: Path) -> float:
+    """Return the share of the test pictures' objects that some of 200 proposals covers with an IoU of 0.5."""
+    model, covered = learner.model, []
+    for item in read_annotations(dataset, "test", "voc"):
+        picture = resize_picture(np.asarray(Image.open(item.path).convert("RGB")), model.config.data)
+        size = picture.shape[1], picture.shape[0]
+        inputs = image_inputs(pad_images([picture]), [size], model.config)
+        proposals, real = model._propose(model._extract(inputs, False), inputs, 400, 200)
+        scale = box_scale((item.width, item.height), model.config.data)
+        overlaps = boxes.iou(tf.boolean_mask(proposals, real).numpy(), item.boxes * scale)
+        covered.append(overlaps.max(0, initial=0) >= 0.5)
+    return float(np.concatenate(covered).mean())
+
+
 def indicator_is_constant() -> bool:
     """Tell whether smooth L1 by an indicator that multiplies has the same gradient with a stop around it."""
     x = tf.constant(np.linspace(-3, 3, 4001, dtype=np.float32))
@@ -154,20 +177,23 @@ def indicator_is_constant() -> bool:
 
 
 def plot(rows: list[dict[str, Any]], path: Path) -> None:
-    """Draw the RPN's and the RoIs' box losses and the sum of all, by optimizer."""
+    """Draw the RPN's and the RoIs' box losses and the sum of all, by optimizer; a line's style is its seed."""
     matplotlib.use("Agg")
     names = ("loss_rpn_box", "loss_roi_box", "loss")
+    seeds = sorted({row["seed"] for row in rows})
     figure, axes = pyplot.subplots(len(OPTIMIZERS), len(names), figsize=(11, 5), sharex=True, squeeze=False)
     for line, optimizer in zip(axes, OPTIMIZERS, strict=True):
         for axis, name in zip(line, names, strict=True):
-            for variant, color in zip(VARIANTS, ("#1f77b4", "#d62728"), strict=True):
-                own = [row for row in rows if (row["optimizer"], row["variant"]) == (optimizer, variant)]
-                axis.plot([row["step"] for row in own], [row[name] for row in own], color=color, label=variant)
+            for (variant, color), seed in product(zip(VARIANTS, COLORS, strict=True), seeds):
+                about = optimizer, seed, variant
+                own = [row for row in rows if (row["optimizer"], row["seed"], row["variant"]) == about]
+                style, label = STYLES[seeds.index(seed) % len(STYLES)], f"{variant}, seed {seed}"
+                axis.plot([row["step"] for row in own], [row[name] for row in own], style, color=color, label=label)
             axis.set_title(f"{optimizer}: {name}", fontsize=9)
             axis.set_yscale("log")
-    axes[-1, 0].legend(fontsize=8)
-    figure.supxlabel("step", fontsize=9)
-    figure.tight_layout()
+    figure.supxlabel("step", x=0.85, fontsize=9)
+    figure.tight_layout(rect=(0, 0.04, 1, 1))
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="lower left", ncols=2 * len(seeds), fontsize=8)
     figure.savefig(path, dpi=80)
 
 
