@@ -95,7 +95,8 @@ def _measure(setup: Setup, what: str, step: Call, model: FasterRCNN, batch: Batc
     if setup.against_keras:
         rivals[KERAS] = _keras(what, setup, model, batch)
     product, product_flops = matrix_product(setup.device, setup.precision)
-    seconds = interleave({OURS: step} | rivals | {PRODUCT: product}, setup.repeats, setup.device, _allocate_as_usual)
+    functions = {OURS: step} | rivals | {PRODUCT: product}
+    seconds = interleave(functions, setup.repeats, setup.device, partial(_allocate_as_usual, setup.device))
     ours = seconds[OURS]
     achieved, best = [flops / s / GIGA for s in ours], [product_flops / s / GIGA for s in seconds[PRODUCT]]
     rows = [
@@ -110,8 +111,10 @@ def _measure(setup: Setup, what: str, step: Call, model: FasterRCNN, batch: Batc
     return [*rows, *_counts("", flops, rois), memory, *counts]
 
 
-def _allocate_as_usual(name: str) -> None:
+def _allocate_as_usual(device: torch.device, name: str) -> None:
     """Allocate memory on the CPU as our commands do, or as the C library does by default for everyone else."""
+    if device.type != "cpu":
+        return
     if name.startswith(RIVAL):
         return_freed_memory()
     else:

@@ -31,7 +31,7 @@ POOL = 4  # batches: less padding than 5% of VOC's pixels at batch 16, and neigh
 
 @dataclass(frozen=True)
 class Source:
-    """What batches are cut from: targets and, in the same order, the paths of the pictures; where to keep these."""
+    """What batches are cut from: targets and, in the same order, the paths of the pictures; `cache` may keep these."""
 
     targets: AnchorTargets
     pictures: list[Path]
