@@ -13,7 +13,7 @@ import typer
 
 from frcnn.errors import UserError
 from frcnn.files import write_text
-from frcnn.params import FRAMEWORKS
+from frcnn.params import FRAMEWORKS, load_params
 from stages.console import say
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -27,34 +27,40 @@ def run(
     folder: Annotated[Path, typer.Argument(help="Where the demo lives; made if absent, continued if there.")] = Path(
         "demo"
     ),
-    framework: Annotated[str, typer.Option("--framework", help="torch or tensorflow, in a new FOLDER.")] = "torch",
+    framework: Annotated[
+        str | None, typer.Option("--framework", help="torch or tensorflow; default: torch in a new FOLDER.")
+    ] = None,
 ) -> None:
     """Read nothing, draw a dataset, train, evaluate and render in FOLDER; write what the pipeline writes there."""
-    if framework not in FRAMEWORKS:
+    if framework not in (None, *FRAMEWORKS):
         raise UserError(f"--framework {framework}: choose from {', '.join(FRAMEWORKS)}")
     prepare_folder(folder, framework)
     seconds = {stage: _reproduce(folder, stage) for stage in STAGES}
     _summarize(folder, seconds)
 
 
-def prepare_folder(folder: Path, framework: str = "torch") -> None:
+def prepare_folder(folder: Path, framework: str | None = None) -> None:
     """Make FOLDER a DVC project of its own: this checkout's code and pipeline, the demo's parameters.
 
-    An edited params.yaml is the user's and stays, framework included.
+    An edited params.yaml is the user's and stays.
 
     Raises:
-        UserError: the folder holds something else, or the package is not installed from a checkout.
+        UserError: the folder holds something else, or was made with another framework, or the package is not installed
+            from a checkout.
     """
     if not (ROOT / "dvc.yaml").is_file():
         raise UserError("frcnn demo needs the project's dvc.yaml: clone the repository and `pip install -e .` there")
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / MARKER).exists())):
         raise UserError(f"{folder}: exists and is no demo; name another folder")
+    parameters = folder / "params.yaml"
+    if framework and parameters.exists() and load_params(parameters).train.framework != framework:
+        raise UserError(f"{parameters}: has another train.framework than {framework}; edit it, or name another folder")
     write_text(folder / MARKER, "Made by `frcnn demo`, which replaces dvc.yaml, frcnn and stages in here.\n")
     write_text(folder / ".dvc" / "config", DVC_CONFIG)
     shutil.copy(ROOT / ".dvcignore", folder)
-    if not (folder / "params.yaml").exists():
-        parameters = (ROOT / "params.demo.yaml").read_text(encoding="utf-8")
-        write_text(folder / "params.yaml", parameters.replace("framework: torch", f"framework: {framework}"))
+    if not parameters.exists():
+        text = (ROOT / "params.demo.yaml").read_text(encoding="utf-8")
+        write_text(parameters, text.replace("framework: torch", f"framework: {framework or 'torch'}"))
     for name in LINKED:
         _link(ROOT / name, folder / name)
 

@@ -124,6 +124,10 @@ def test_the_framework_is_written_to_a_new_folders_parameters(tmp_path: Path) ->
     assert (params.train.framework, params.detect.framework) == ("tensorflow", "tensorflow")
     expected = load_params(ROOT / "params.demo.yaml", ["train.framework=tensorflow", "detect.framework=tensorflow"])
     assert params == expected
+    demo.prepare_folder(tmp_path / "demo")
+    with pytest.raises(UserError, match="has another train.framework than torch; edit it, or name another folder"):
+        demo.prepare_folder(tmp_path / "demo", "torch")
+    assert load_params(tmp_path / "demo" / "params.yaml") == params
 
 
 def test_where_links_are_refused_the_code_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
