@@ -16,8 +16,8 @@ import torchvision
 from rich.console import Console
 from rich.table import Table
 
-from frcnn.benchmark.machine import describe
-from frcnn.benchmark.timing import MILLISECONDS, interleave, measurement, ratio
+from benchmarks.machine import describe
+from benchmarks.timing import MILLISECONDS, interleave, measurement, ratio
 
 import tensorflow as tf  # isort: skip - after torchvision, which loads what crashes after TensorFlow
 

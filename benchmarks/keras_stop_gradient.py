@@ -23,22 +23,22 @@ from matplotlib import pyplot
 from PIL import Image
 
 from frcnn import boxes
-from frcnn.data.resizing import box_scale
-from frcnn.data.voc import read_annotations
+from frcnn.data.resizing.sizes import box_scale
+from frcnn.data.voc.dataset import read_annotations
 from frcnn.evaluation.voc_ap import Scored, evaluate_arrays, join_objects, mean_ap
 from frcnn.keras import rpn, sampling
 from frcnn.keras.inputs import batch_inputs, image_inputs
 from frcnn.keras.learner import KerasLearner
-from frcnn.model.faster_rcnn import LOSSES
-from frcnn.model.inference import detect_images, pad_images
-from frcnn.model.inference import prepare as resize_picture
 from frcnn.params import Detect, Params, load_params
+from frcnn.pytorch.faster_rcnn import LOSSES
+from frcnn.pytorch.inference import detect_images, pad_images
+from frcnn.pytorch.inference import prepare as resize_picture
 from frcnn.sources.synthetic import draw_dataset
 from frcnn.training.batches import EpochBatches
 from frcnn.training.log import NonFiniteLoss
 from frcnn.training.loop import Job, train_phase
+from frcnn.training.setup import Prepared, prepare
 from stages.anchors import run as anchors_stage
-from stages.training_job import Prepared, prepare
 
 import tensorflow as tf  # isort: skip - after torchvision, which loads what crashes after TensorFlow
 

@@ -9,11 +9,12 @@ import typer
 
 from frcnn.errors import UserError
 from frcnn.params import Params, load_params
-from stages.options import ANCHORS, DATASET, Dataset, Overrides, ParamsFile, Workers
+
+from .terminal.options import ANCHORS, DATASET, Dataset, Overrides, ParamsFile, Workers
 
 if TYPE_CHECKING:
     from frcnn.anchors.build import LabelledImage
-    from frcnn.data.annotation import Annotation
+    from frcnn.data.voc.annotation import Annotation
 
 
 def run(
@@ -30,10 +31,11 @@ def run(
     """Read the training split of the dataset, write anchor labels and box deltas to anchors.h5."""
     from frcnn.anchors.build import join_images, label_annotation
     from frcnn.anchors.targets import recipe_of, write_targets
-    from frcnn.data.digest import split_sha256
-    from frcnn.data.voc import read_annotations, read_classes
+    from frcnn.data.voc.dataset import read_annotations, read_classes
+    from frcnn.data.voc.digest import split_sha256
     from frcnn.parallel import mapper
-    from stages.console import say, track
+
+    from .terminal.console import say, track
 
     params = load_params(params_file, overrides or ())
     workers = os.cpu_count() or 1 if workers is None else workers
@@ -59,8 +61,8 @@ def _draw(annotation: "Annotation", image: "LabelledImage", params: Params, fold
     from PIL import Image
 
     from frcnn.anchors.grid import anchor_grid, feature_grid
-    from frcnn.data.pictures import read_picture
-    from frcnn.render import draw_anchors
+    from frcnn.data.voc.pictures import read_picture
+    from frcnn.report.drawing import draw_anchors
 
     sizes, ratios = tuple(params.anchors.anchor_sizes), tuple(params.anchors.anchor_ratios)
     grid = feature_grid(*image.size, params.model.backbone)

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from frcnn.params import load_params
-from stages import options
-from stages.console import console, progress, say
+
+from .terminal import options
+from .terminal.console import console, progress, say
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from frcnn.check import CheckReport, SplitCounts
-    from frcnn.data.problems import Problem
+    from frcnn.data.checks import CheckReport, SplitCounts
+    from frcnn.data.voc.problems import Problem
 
 ACTIONS = ("refuse", "drop", "clip", "note")  # gravest first
 WHOLE = 40  # characters of a place that are not broken into lines
@@ -33,7 +34,7 @@ def run(
     params = load_params(params_file, overrides or ())
     from rich.console import Console
 
-    from frcnn.check import check_dataset, missing_split
+    from frcnn.data.checks import check_dataset, missing_split
 
     with progress() as bar:
         task = bar.add_task("check", total=None)

@@ -9,9 +9,10 @@ from types import FrameType
 import typer
 
 from frcnn.errors import UserError
-from stages import anchors, bench, check, demo, detect, download, evaluate, import_weights, predict, render, train
-from stages.console import error_console
-from stages.launch import launched, leave
+
+from . import anchors, check, demo, detect, download, evaluate, import_weights, predict, render, train
+from .terminal.console import error_console
+from .terminal.launch import launched, leave
 
 app = typer.Typer(
     add_completion=False,
@@ -19,8 +20,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Faster R-CNN as a pipeline of stages; add --debug to any command for tracebacks.",
 )
-for module in (download, anchors, train, detect, evaluate, render, demo, check, predict, import_weights, bench):
-    app.command(module.__name__.removeprefix("stages.").replace("_", "-"))(module.run)
+for module in (download, anchors, train, detect, evaluate, render, demo, check, predict, import_weights):
+    app.command(module.__name__.rpartition(".")[2].replace("_", "-"))(module.run)
 
 USERS_MISTAKE, OUR_MISTAKE = 2, 1
 # Errors of the operating system that the user can mend: no space, no permission, no such file.

@@ -14,7 +14,8 @@ import typer
 from frcnn.errors import UserError
 from frcnn.files import write_text
 from frcnn.params import FRAMEWORKS, load_params
-from stages.console import say
+
+from .terminal.console import say
 
 ROOT = Path(__file__).resolve().parent.parent
 STAGES = ("download", "anchors", "train_phase1", "train_phase2", "detect", "evaluate", "render")
@@ -98,7 +99,7 @@ def _reproduce(folder: Path, stage: str) -> float:
 
 
 def _summarize(folder: Path, seconds: dict[str, float]) -> None:
-    from stages.evaluate import print_table
+    from .evaluate import print_table
 
     print_table(folder / "metrics")
     say("".join(f"\n{stage:<14}{spent:6.1f} s" for stage, spent in seconds.items()).lstrip("\n"))

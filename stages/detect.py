@@ -8,13 +8,14 @@ import typer
 
 from frcnn.errors import UserError
 from frcnn.params import Detect, load_params, to_dict
-from stages.launch import Nproc, launch, launched, member
-from stages.options import DATASET, DETECTIONS, FINAL_WEIGHTS, Dataset, Device, Overrides, ParamsFile, Weights
+
+from .terminal.launch import Nproc, launch, launched, member
+from .terminal.options import DATASET, DETECTIONS, FINAL_WEIGHTS, Dataset, Device, Overrides, ParamsFile, Weights
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from frcnn.model.inference import Detector
+    from frcnn.pytorch.inference import Detector
 
 READ_AHEAD = 2  # batches
 
@@ -37,14 +38,15 @@ def run(
     import numpy as np
 
     from frcnn import distributed
-    from frcnn.data.digest import split_sha256
-    from frcnn.data.pictures import picture_size
-    from frcnn.data.resizing import by_shape
-    from frcnn.data.voc import pictures_of, read_classes, read_split
-    from frcnn.detections import pack_images, write_detections
+    from frcnn.data.resizing.sizes import by_shape
+    from frcnn.data.voc.dataset import pictures_of, read_classes, read_split
+    from frcnn.data.voc.digest import split_sha256
+    from frcnn.data.voc.pictures import picture_size
+    from frcnn.detections.hdf5 import pack_images, write_detections
     from frcnn.files import sha256_file
-    from stages.console import say, track
-    from stages.detector import load
+    from frcnn.frameworks import load
+
+    from .terminal.console import say, track
 
     split = params.splits.test
     with member(device):
@@ -75,8 +77,8 @@ def _detect_all(detector: "Detector", pictures: list[Path], settings: Detect) ->
     """Yield the detections of each picture in order; the next batches are read by threads meanwhile."""
     from concurrent.futures import ThreadPoolExecutor
 
-    from frcnn.data.pictures import read_picture
-    from frcnn.model.inference import detect_resized, prepare
+    from frcnn.data.voc.pictures import read_picture
+    from frcnn.pytorch.inference import detect_resized, prepare
 
     def load(paths: list[Path]) -> "tuple[list[np.ndarray], list[tuple[int, int]]]":
         originals = [read_picture(path) for path in paths]

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 from frcnn.errors import UserError
 from frcnn.params import Download, Synthetic, load_params
-from stages import options
-from stages.console import amount_bar, say
+
+from .terminal import options
+from .terminal.console import amount_bar, say
 
 if TYPE_CHECKING:
-    from frcnn.sources.published import Published
+    from frcnn.fetching.published import Published
 
 
 def run(
@@ -41,7 +42,7 @@ def _draw(wanted: Synthetic, folder: Path, workers: int) -> None:
 
 def _install(download: Download, dataset: Path, scratch: Path) -> None:
     """Find the source's folders in VOC layout, unpacking archives into `scratch`, and join them in its "new"."""
-    from frcnn.sources.fetch import verify
+    from frcnn.fetching.cache import verify
     from frcnn.sources.layout import find_roots, install
     from frcnn.sources.source import is_voc, resolve
 
@@ -61,7 +62,7 @@ def _install(download: Download, dataset: Path, scratch: Path) -> None:
 
 
 def _fetch(archive: "Published") -> Path:
-    from frcnn.sources.fetch import fetch, verify
+    from frcnn.fetching.cache import fetch, verify
 
     with amount_bar(f"fetch {archive.name}", "MB", 1e-6) as report:
         path = fetch(archive.name, archive.urls, archive.sha256, report)
@@ -80,7 +81,7 @@ def _unpack(archive: Path, scratch: Path) -> list[Path]:
 
 
 def _say_counts(dataset: Path) -> None:
-    from frcnn.data.voc import find_splits, read_classes, read_split_lines
+    from frcnn.data.voc.dataset import find_splits, read_classes, read_split_lines
 
     counts = ", ".join(f"{split} {len(read_split_lines(dataset, split))}" for split in find_splits(dataset))
     say(f"{dataset}: {len(read_classes(dataset))} classes; pictures: {counts}")

@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from frcnn.params import load_params
-from stages import options
+
+from .terminal import options
 
 CURVES = Path("data/pr_curves.png")
 TITLES = {"AP_voc07": "AP\n11-point", "AP_area": "AP\narea", "AP_reference": "AP\nreference", "AP_coco": "AP\nCOCO"}
@@ -26,12 +27,13 @@ def run(
     """Read the dataset and the detections on its test split, write average precision and precision-recall curves."""
     import json
 
-    from frcnn.detections import read_with_annotations
+    from frcnn.detections.hdf5 import read_with_annotations
     from frcnn.evaluation.curves import draw_curves
     from frcnn.evaluation.tables import ap_table, curve_table
     from frcnn.evaluation.voc_ap import evaluate, mean_ap, summarize
     from frcnn.files import write_text
-    from stages.console import say
+
+    from .terminal.console import say
 
     params = load_params(params_file, overrides or ())
     split = split or params.splits.test
@@ -67,7 +69,7 @@ def print_table(metrics: Path) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from stages.console import console
+    from .terminal.console import console
 
     with (metrics / "ap_per_class.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))

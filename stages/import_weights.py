@@ -8,10 +8,11 @@ import typer
 
 from frcnn.errors import UserError
 from frcnn.params import Params, load_params
-from stages.options import Overrides, ParamsFile
+
+from .terminal.options import Overrides, ParamsFile
 
 if TYPE_CHECKING:
-    from frcnn.model.importing.part import Recognized
+    from frcnn.importing.part import Recognized
 
 
 class Preparation(StrEnum):
@@ -35,14 +36,15 @@ def run(
     ] = None,
 ) -> None:
     """Read weights of another project, write initial weights for training or a detector."""
-    from frcnn.data.voc import VOC_CLASSES, read_names
+    from frcnn.data.voc.dataset import VOC_CLASSES, read_names
+    from frcnn.detector.config import DetectorConfig
     from frcnn.files import sha256_file
-    from frcnn.model.config import DetectorConfig
-    from frcnn.model.importing.convert import detector, initial_tensors
-    from frcnn.model.importing.recognize import recognize
-    from frcnn.model.pretrained import save_initial
-    from frcnn.model.weights import save_weights
-    from stages.console import say
+    from frcnn.importing.convert import detector, initial_tensors
+    from frcnn.importing.recognize import recognize
+    from frcnn.pytorch.weights import save_weights
+    from frcnn.training.initial_weights import save_initial
+
+    from .terminal.console import say
 
     if not source.is_file():
         raise UserError(f"{source}: no such file")
@@ -66,7 +68,7 @@ def run(
 
 def _params_for(found: "Recognized", source: Path, params_file: Path, overrides: list[str]) -> Params:
     """Return the parameters with what the file itself fixes."""
-    from frcnn.model.importing.convert import fixed_parameters
+    from frcnn.importing.convert import fixed_parameters
 
     fixed = fixed_parameters(found)
     params = load_params(params_file, [*overrides, *fixed])

@@ -8,12 +8,13 @@ import typer
 
 from frcnn.errors import UserError
 from frcnn.params import FRAMEWORKS, Detect
-from stages.options import FINAL_WEIGHTS, Device, Weights
+
+from .terminal.options import FINAL_WEIGHTS, Device, Weights
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from frcnn.model.inference import Detector
+    from frcnn.pytorch.inference import Detector
 
 DETECTIONS = "detections.json"
 USERS_MISTAKE = 2
@@ -34,15 +35,16 @@ def run(
     import json
 
     from frcnn.files import write_text
-    from frcnn.sources.inputs import read_input, unique_names
-    from stages.console import say, track
+    from frcnn.inputs import read_input, unique_names
+
+    from .terminal.console import say, track
 
     sources, problems = _expand(pictures)
     names = unique_names(sources)
     _refuse_to_overwrite(sources, [out / f"{name}.png" for name in names])
     entries: list[dict[str, Any]] = []
     if sources:
-        from stages.detector import load
+        from frcnn.frameworks import load
 
         detector = load(weights, device, framework)
         settings = Detect(score_threshold=score_threshold)
@@ -64,7 +66,7 @@ def run(
 
 def _expand(pictures: Sequence[str]) -> tuple[list[str], int]:
     """Return files and URLs, each once, and how many arguments meant none."""
-    from frcnn.sources.inputs import expand_input
+    from frcnn.inputs import expand_input
 
     sources: list[str] = []
     problems = 0
@@ -89,8 +91,8 @@ def _predict(detector: "Detector", image: "np.ndarray", target: Path, settings: 
     from PIL import Image
 
     from frcnn.files import atomic_path
-    from frcnn.model.inference import detect_images
-    from frcnn.render import draw
+    from frcnn.pytorch.inference import detect_images
+    from frcnn.report.drawing import draw
 
     [found] = detect_images(detector, [image], settings)
     boxes, scores, labels = found["boxes"], found["scores"], found["labels"]
@@ -110,6 +112,6 @@ def _predict(detector: "Detector", image: "np.ndarray", target: Path, settings: 
 
 
 def _report(error: UserError) -> None:
-    from stages.console import error_console
+    from .terminal.console import error_console
 
     error_console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)

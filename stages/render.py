@@ -7,13 +7,14 @@ import typer
 
 from frcnn.errors import UserError
 from frcnn.params import load_params
-from stages import options
+
+from .terminal import options
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from frcnn.data.voc import Annotation
-    from frcnn.detections import Detections
+    from frcnn.data.voc.dataset import Annotation
+    from frcnn.detections.hdf5 import Detections
 
 OVERVIEW = "overview.png"
 
@@ -31,10 +32,11 @@ def run(
 
     import numpy as np
 
-    from frcnn.detections import read_with_annotations
+    from frcnn.detections.hdf5 import read_with_annotations
     from frcnn.files import atomic_path
-    from frcnn.render import contact_sheet
-    from stages.console import say
+    from frcnn.report.drawing import contact_sheet
+
+    from .terminal.console import say
 
     params = load_params(params_file, overrides or ())
     split = split or params.splits.test
@@ -56,8 +58,8 @@ def run(
 
 def _draw(annotation: "Annotation", found: "Detections", score_threshold: float) -> "np.ndarray":
     """Return the picture with its ground truth and the detections from the threshold on."""
-    from frcnn.data.pictures import read_picture
-    from frcnn.render import draw
+    from frcnn.data.voc.pictures import read_picture
+    from frcnn.report.drawing import draw
 
     rows = found.rows(found.image_ids.index(annotation.image_id))
     boxes, scores, labels = found.boxes[rows], found.scores[rows], found.labels[rows]

@@ -11,12 +11,13 @@ import typer
 from frcnn.errors import UserError
 from frcnn.files import write_text
 from frcnn.params import load_params
-from stages.launch import Nproc, launch, launched, member
-from stages.options import ANCHORS, DATASET, METRICS, MODELS, AnchorsFile, Dataset, Device, Overrides, ParamsFile
+
+from .terminal.launch import Nproc, launch, launched, member
+from .terminal.options import ANCHORS, DATASET, METRICS, MODELS, AnchorsFile, Dataset, Device, Overrides, ParamsFile
 
 if TYPE_CHECKING:
     from frcnn.training.loop import Job
-    from stages.training_job import Prepared
+    from frcnn.training.setup import Prepared
 
 
 def run(
@@ -51,14 +52,15 @@ def run(
         return
 
     from frcnn import distributed
-    from frcnn.model.weights import save_weights
+    from frcnn.pytorch.weights import save_weights
     from frcnn.training.checkpoint import exclusive
     from frcnn.training.log import NonFiniteLoss
     from frcnn.training.loop import Interrupted, Job, train_phase
-    from stages.console import say
-    from stages.interrupt import stop_on_signal, stop_with_parent
-    from stages.training_bar import training_bar
-    from stages.training_job import prepare
+    from frcnn.training.setup import prepare
+
+    from .terminal.console import say
+    from .terminal.interrupt import stop_on_signal, stop_with_parent
+    from .terminal.training_bar import training_bar
 
     stop_with_parent()
     with member(device), exclusive(checkpoint.parent) if distributed.is_main() else nullcontext():

@@ -10,6 +10,7 @@ import pytest
 from frcnn.params import Params, load_params
 
 ROOT = Path(__file__).resolve().parent.parent
+os.environ["PYTHONPATH"] = str(ROOT)  # for the commands that tests start in other folders
 # Fast rather than good: enough to run every line.
 SMALL = (
     "download.synthetic.train_images=12",

@@ -8,8 +8,8 @@ import numpy as np
 from frcnn import boxes
 from frcnn.anchors.label import Labels, label_image
 from frcnn.anchors.targets import AnchorTargets, offsets, pack_variant
-from frcnn.data.annotation import Annotation
-from frcnn.data.resizing import box_scale, resized_size
+from frcnn.data.resizing.sizes import box_scale, resized_size
+from frcnn.data.voc.annotation import Annotation
 from frcnn.params import Params
 
 

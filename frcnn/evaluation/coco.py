@@ -22,11 +22,11 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from frcnn.boxes import area
-from frcnn.data.voc import Annotation
+from frcnn.data.voc.dataset import Annotation
 from frcnn.evaluation.voc_ap import Objects, Scored, join_objects, locate
 
 if TYPE_CHECKING:
-    from frcnn.detections import Detections
+    from frcnn.detections.hdf5 import Detections
 
 # What pycocotools calls `stats`, in its order. Sizes are areas of boxes in original pixels: below 32^2, 96^2, above.
 # AR_1, AR_10: with so many detections of a class and image.

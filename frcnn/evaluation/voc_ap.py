@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from frcnn.data.voc import Annotation
+from frcnn.data.voc.dataset import Annotation
 from frcnn.evaluation.matching import FOUND, IGNORED, match_devkit, match_reference, pair
 
 if TYPE_CHECKING:
-    from frcnn.detections import Detections
+    from frcnn.detections.hdf5 import Detections
 
 Rule = Literal["voc07", "area", "reference"]
 RULES: tuple[Rule, ...] = ("voc07", "area", "reference")
@@ -70,7 +70,7 @@ def evaluate(annotations: Sequence[Annotation], detections: "Detections", iou_th
 
     Args:
         annotations: ground truth of every image that `detections` names, in any order.
-        detections: see frcnn.detections.
+        detections: see frcnn.detections.hdf5.
         iou_threshold: a detection finds an object if their IoU is greater.
 
     Returns:

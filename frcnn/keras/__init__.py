@@ -1,4 +1,4 @@
-"""The network in TensorFlow and Keras 3: shapes, names, parameters and weights files are those of `frcnn.model`.
+"""The network in TensorFlow and Keras 3: shapes, names, parameters and weights files are those of `frcnn.pytorch`.
 
 Images and maps are channels-last, (N, H, W, D), numbers float32. Whatever takes tensors may be traced by tf.function
 with unknown sizes.

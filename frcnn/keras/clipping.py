@@ -1,4 +1,4 @@
-"""Limit the gradients before a step of the optimizer, to what `frcnn.training.clipping` (torch) makes of them."""
+"""Limit the gradients before a step of the optimizer, to what `frcnn.pytorch.clipping` (torch) makes of them."""
 
 from collections.abc import Sequence
 

@@ -2,8 +2,8 @@
 
 import tensorflow as tf
 
+from frcnn.allocation import keep_freed_memory
 from frcnn.errors import UserError
-from frcnn.model.allocation import keep_freed_memory
 
 
 def choose_device(name: str) -> str:

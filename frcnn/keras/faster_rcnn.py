@@ -6,17 +6,17 @@ import keras
 import tensorflow as tf
 
 from frcnn.anchors.grid import STRIDE
+from frcnn.detector.config import DetectorConfig
 from frcnn.keras.backbones.resnet import build_resnet
 from frcnn.keras.backbones.vgg import build_vgg
-from frcnn.keras.detections import Detections, fill_up, select_detections
 from frcnn.keras.inputs import ImageInputs, Inputs
+from frcnn.keras.postprocessing import Detections, fill_up, select_detections
 from frcnn.keras.roi_heads import RoIPredictor, roi_losses
 from frcnn.keras.roi_pool import pool_rois
 from frcnn.keras.rpn import RPNHead, generate_proposals, rpn_losses
 from frcnn.keras.sampling import sample_rois
-from frcnn.model.config import DetectorConfig
-from frcnn.model.faster_rcnn import LOSSES
 from frcnn.params import Detect, Train
+from frcnn.pytorch.faster_rcnn import LOSSES
 
 
 class _Features(NamedTuple):

@@ -1,4 +1,4 @@
-"""Detect objects with the Keras network; `frcnn.model.inference` resizes the pictures and scales the boxes back."""
+"""Detect objects with the Keras network; `frcnn.pytorch.inference` resizes the pictures and scales the boxes back."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from frcnn.detector.config import DetectorConfig
 from frcnn.errors import UserError
-from frcnn.keras.detections import Detections
 from frcnn.keras.device import choose_device
 from frcnn.keras.faster_rcnn import FasterRCNN
 from frcnn.keras.inputs import IMAGE_SIGNATURE, ImageInputs, image_inputs
+from frcnn.keras.postprocessing import Detections
 from frcnn.keras.weights import load_model
-from frcnn.model.config import DetectorConfig
-from frcnn.model.inference import Found, pad_images
 from frcnn.params import Detect
+from frcnn.pytorch.inference import Found, pad_images
 
 
 class KerasDetector:
@@ -39,7 +39,7 @@ class KerasDetector:
         return self._traced[settings]
 
     def detect(self, images: Sequence[np.ndarray], settings: Detect) -> list[Found]:
-        """Return the detections of resized pictures, see `frcnn.model.inference.Detector`.
+        """Return the detections of resized pictures, see `frcnn.pytorch.inference.Detector`.
 
         Raises:
             UserError: `settings` ask for bf16.

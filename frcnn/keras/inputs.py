@@ -10,9 +10,9 @@ import tensorflow as tf
 import torch
 
 from frcnn.anchors.grid import anchor_grid, feature_grid
-from frcnn.model.config import DetectorConfig
-from frcnn.model.faster_rcnn import Batch, Sizes
-from frcnn.model.rpn import proposing_anchors
+from frcnn.detector.config import DetectorConfig
+from frcnn.pytorch.faster_rcnn import Batch, Sizes
+from frcnn.pytorch.rpn import proposing_anchors
 
 
 class ImageInputs(NamedTuple):
@@ -31,7 +31,7 @@ class ImageInputs(NamedTuple):
 
 
 class Inputs(NamedTuple):
-    """What a training step needs: the pictures, and the rest of `frcnn.model.faster_rcnn.Batch` as it is there."""
+    """What a training step needs: the pictures, and the rest of `frcnn.pytorch.faster_rcnn.Batch` as it is there."""
 
     pictures: ImageInputs
     gt_boxes: Any
@@ -65,7 +65,7 @@ def image_inputs(images: torch.Tensor, sizes: Sizes, config: DetectorConfig) -> 
     """Return what detection needs of a batch of pictures.
 
     Args:
-        images: (N, 3, H, W) uint8 RGB, padded at the right and bottom (`frcnn.model.inference.pad_images`).
+        images: (N, 3, H, W) uint8 RGB, padded at the right and bottom (`frcnn.pytorch.inference.pad_images`).
         sizes: (width, height) of each without padding.
     """
     height, width = images.shape[-2:]

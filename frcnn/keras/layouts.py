@@ -10,8 +10,7 @@
 
 import numpy as np
 
-from frcnn.keras.backbones.vgg import ROI_SIZE
-from frcnn.model.importing.layouts import (
+from frcnn.detector.layouts import (
     conv_from_keras,
     conv_to_keras,
     dense_from_keras,
@@ -19,6 +18,7 @@ from frcnn.model.importing.layouts import (
     flattened_from_keras,
     flattened_to_keras,
 )
+from frcnn.keras.backbones.vgg import ROI_SIZE
 
 FLATTENED = "head.classifier.0.weight"  # fc6
 

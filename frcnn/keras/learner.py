@@ -1,4 +1,4 @@
-"""Train the Keras network: what `frcnn.training.loop` asks of it, see `frcnn.training.learner`."""
+"""Train the Keras network: what `frcnn.training.loop` asks of it, see `frcnn.pytorch.learner`."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,15 +9,15 @@ import tensorflow as tf
 import torch
 from torch import Tensor
 
+from frcnn.detector.config import DetectorConfig
 from frcnn.keras.clipping import clip_gradients
 from frcnn.keras.faster_rcnn import FasterRCNN
 from frcnn.keras.inference import KerasDetector
 from frcnn.keras.inputs import SIGNATURE, Inputs, batch_inputs
 from frcnn.keras.optimizer import build_optimizer
 from frcnn.keras.weights import load_state, state
-from frcnn.model.config import DetectorConfig
-from frcnn.model.faster_rcnn import Batch
 from frcnn.params import Train
+from frcnn.pytorch.faster_rcnn import Batch
 
 
 class KerasLearner:

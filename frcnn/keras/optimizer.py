@@ -20,7 +20,7 @@ EPSILON = 1e-8
 
 
 def build_optimizer(variables: Sequence[keras.Variable], train: Train) -> "Optimizer":
-    """Return the optimizer of the trained variables; see `frcnn.training.optimizer.build_optimizer`.
+    """Return the optimizer of the trained variables; see `frcnn.pytorch.optimizer.build_optimizer`.
 
     Biases and norms (variables of one dimension) have their own rate multiplier and weight decay.
     """

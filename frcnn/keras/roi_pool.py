@@ -1,7 +1,7 @@
 """Cut a fixed grid of features out of the map for every RoI: RoIAlign (Mask R-CNN, section 3), RoIPool (Fast R-CNN),
 or bilinear samples and their maxima, as `tf.image.crop_and_resize` takes them.
 
-Maps are (N, H, W, D). RoIAlign is two matrix products, as in `frcnn.model.roi_pool`; RoIPool is in
+Maps are (N, H, W, D). RoIAlign is two matrix products, as in `frcnn.pytorch.roi_pool`; RoIPool is in
 `frcnn.keras.roi_max_pool`. No gradient reaches the RoIs.
 """
 

@@ -76,7 +76,7 @@ def generate_proposals(
     Args:
         logits: (N, A); deltas: (N, A, 4); anchors: (A, 4) of the padded map.
         sizes: (N, 2) int32, (width, height) of each image in resized pixels, without padding.
-        inside: (N, A) bool, see `frcnn.model.rpn.proposing_anchors`; the others yield nothing.
+        inside: (N, A) bool, see `frcnn.pytorch.rpn.proposing_anchors`; the others yield nothing.
 
     Returns:
         Proposals, T = post_nms_topk, and which are real, (N, T) bool; the others, zero, fill up.

@@ -1,11 +1,11 @@
-"""Draw the minibatch of RoIs for the heads; `frcnn.model.sampling` draws the same ones by the same keys."""
+"""Draw the minibatch of RoIs for the heads; `frcnn.pytorch.sampling` draws the same ones by the same keys."""
 
 from typing import NamedTuple
 
 import tensorflow as tf
 
 from frcnn import boxes
-from frcnn.model.sampling import ROI_DELTA_STD
+from frcnn.pytorch.sampling import ROI_DELTA_STD
 
 UNIT = (0.0, 0.0, 1.0, 1.0)  # a box whose deltas are finite
 

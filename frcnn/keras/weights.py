@@ -7,10 +7,10 @@ from typing import Any
 import keras
 import numpy as np
 
+from frcnn.detector.tensor_file import read_tensors
 from frcnn.keras.faster_rcnn import FasterRCNN
 from frcnn.keras.layouts import from_keras, to_keras
-from frcnn.model.tensor_file import read_tensors
-from frcnn.model.weights import check_fit, read_config
+from frcnn.pytorch.weights import check_fit, read_config
 
 
 def state(model: FasterRCNN) -> dict[str, np.ndarray]:
@@ -39,7 +39,7 @@ def load_model(path: Path) -> FasterRCNN:
     """Build the detector that a weights file describes and load its tensors.
 
     Raises:
-        UserError: see `frcnn.model.weights.load_model`.
+        UserError: see `frcnn.pytorch.weights.load_model`.
     """
     model = FasterRCNN(read_config(path))
     load_state(model, {name: tensor.numpy() for name, tensor in read_tensors(path).items()}, str(path))

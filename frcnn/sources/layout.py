@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from frcnn.data.annotation import class_names_found
-from frcnn.data.voc import VOC_CLASSES, find_pictures, find_splits, read_classes, read_split_lines
+from frcnn.data.voc.annotation import class_names_found
+from frcnn.data.voc.dataset import VOC_CLASSES, find_pictures, find_splits, read_classes, read_split_lines
 from frcnn.errors import UserError
 from frcnn.files import write_text
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from frcnn.errors import UserError
-from frcnn.sources.published import VOC, Published
+from frcnn.fetching.published import VOC, Published
 
 KNOWN = "voc2007, voc2012, voc2007+voc2012, synthetic, a folder, an archive, or an http(s) address of an archive"
 

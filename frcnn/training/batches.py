@@ -15,14 +15,14 @@ from torch.utils.data import DataLoader, Dataset
 from frcnn.anchors.grid import feature_grid
 from frcnn.anchors.label import Labels
 from frcnn.anchors.targets import AnchorTargets
-from frcnn.data.pictures import read_picture
-from frcnn.data.resample import mirror, resize
-from frcnn.data.resizing import by_shape
+from frcnn.data.resizing.resample import mirror, resize
+from frcnn.data.resizing.sizes import by_shape
+from frcnn.data.voc.pictures import read_picture
 from frcnn.errors import UserError
-from frcnn.model.faster_rcnn import Batch
-from frcnn.model.inference import pad_images
-from frcnn.model.sampling import sample_anchors
 from frcnn.params import Params
+from frcnn.pytorch.faster_rcnn import Batch
+from frcnn.pytorch.inference import pad_images
+from frcnn.pytorch.sampling import sample_anchors
 from frcnn.training.cache import PictureCache
 
 SHUFFLE, FLIP_AND_SAMPLE = 0, 1  # streams of random numbers

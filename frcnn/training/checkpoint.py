@@ -16,7 +16,7 @@ from frcnn.errors import UserError
 from frcnn.files import atomic_path
 
 # The code that decides a training's result; a change of it makes a checkpoint void.
-CODE = ("boxes.py", "distributed.py", "params.py", "anchors", "data", "model", "training")
+CODE = ("boxes.py", "distributed.py", "params.py", "anchors", "data", "detector", "pytorch", "training")
 KERAS_CODE = ("keras",)
 VALIDATION_CODE = ("evaluation/matching.py", "evaluation/voc_ap.py")  # decides which epoch is best
 

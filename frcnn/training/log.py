@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from frcnn import distributed
-from frcnn.model.faster_rcnn import LOSSES
+from frcnn.pytorch.faster_rcnn import LOSSES
 
 COLUMNS = ("epoch", "step", "images", "learning_rate", *LOSSES, "loss", "val_loss", "val_mAP")
 

@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 
 from frcnn import distributed
-from frcnn.data.annotation import Annotation
-from frcnn.model.faster_rcnn import Batch
+from frcnn.data.voc.annotation import Annotation
 from frcnn.params import Phase, Train
+from frcnn.pytorch.faster_rcnn import Batch
+from frcnn.pytorch.learner import Learner
+from frcnn.pytorch.optimizer import learning_rate
 from frcnn.training.batches import EpochBatches, Source, loader, plan_epoch
 from frcnn.training.checkpoint import load_checkpoint, save_checkpoint
-from frcnn.training.learner import Learner
 from frcnn.training.log import Log
-from frcnn.training.optimizer import learning_rate
-from frcnn.training.validate import split_held_out, validate
+from frcnn.training.validation import split_held_out, validate
 
 COLLECT_EVERY = 10  # steps on CUDA between looks at the losses, which make the host wait for the device
 

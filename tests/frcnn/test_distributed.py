@@ -16,14 +16,14 @@ from torch import nn
 
 from frcnn import distributed
 from frcnn.errors import UserError
-from frcnn.model.faster_rcnn import FasterRCNN
 from frcnn.params import Params
+from frcnn.pytorch.faster_rcnn import FasterRCNN
+from frcnn.pytorch.learner import TorchLearner
 from frcnn.training.checkpoint import load_checkpoint
-from frcnn.training.learner import TorchLearner
 from frcnn.training.log import NonFiniteLoss
 from frcnn.training.loop import Interrupted, Job, train_phase
+from frcnn.training.setup import prepare
 from stages.anchors import run as anchors_stage
-from stages.training_job import prepare
 
 ROOT = Path(__file__).resolve().parents[2]
 WORLD = 2

@@ -15,10 +15,10 @@ import h5py
 import pytest
 import torch
 
-from frcnn.model.config import DetectorConfig, preprocessing_of
-from frcnn.model.faster_rcnn import FasterRCNN
-from frcnn.model.weights import save_weights
+from frcnn.detector.config import DetectorConfig, preprocessing_of
 from frcnn.params import Params
+from frcnn.pytorch.faster_rcnn import FasterRCNN
+from frcnn.pytorch.weights import save_weights
 from frcnn.sources.layout import MARKER
 from stages import cli
 from stages.anchors import run as anchors_stage
@@ -260,7 +260,7 @@ def test_an_error_of_ours_exits_with_1(
     def broken(*_args: object) -> None:
         raise ZeroDivisionError("by\nus")
 
-    monkeypatch.setattr("frcnn.data.voc.read_classes", broken)
+    monkeypatch.setattr("frcnn.data.voc.dataset.read_classes", broken)
     code, stderr = run("anchors", monkeypatch, capsys)
     assert code == 1
     assert stderr == "error: internal error: ZeroDivisionError: by us; run again with --debug for the traceback"

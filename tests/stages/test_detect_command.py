@@ -3,14 +3,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from frcnn.data.digest import split_sha256
-from frcnn.data.voc import read_classes, read_split
-from frcnn.detections import Detections, read_detections, read_with_annotations, write_detections
+from frcnn.data.voc.dataset import read_classes, read_split
+from frcnn.data.voc.digest import split_sha256
+from frcnn.detections.hdf5 import Detections, read_detections, read_with_annotations, write_detections
+from frcnn.detector.config import DetectorConfig, preprocessing_of
 from frcnn.files import sha256_file
-from frcnn.model.config import DetectorConfig, preprocessing_of
-from frcnn.model.faster_rcnn import FasterRCNN
-from frcnn.model.weights import save_weights
 from frcnn.params import Params
+from frcnn.pytorch.faster_rcnn import FasterRCNN
+from frcnn.pytorch.weights import save_weights
 from stages import detect
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from frcnn.data.voc import VOC_CLASSES, read_annotations, read_classes, read_split
+from frcnn.data.voc.dataset import VOC_CLASSES, read_annotations, read_classes, read_split
 from frcnn.errors import UserError
+from frcnn.fetching.published import VOC, Published
 from frcnn.sources import source as source_module
 from frcnn.sources.layout import MARKER
-from frcnn.sources.published import VOC, Published
 from frcnn.sources.synthetic import draw_dataset
 from stages import download
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from frcnn.detections import pack_images, read_detections, write_detections
+from frcnn.detections.hdf5 import pack_images, read_detections, write_detections
 from frcnn.errors import UserError
 from stages import evaluate
 

@@ -14,17 +14,17 @@ import torch
 from foreign_weights import VGG_CONVOLUTIONS, constants, layer, numbers, resnet, vgg_layers
 from PIL import Image
 
-from frcnn.data.voc import VOC_CLASSES
+from frcnn.data.voc.dataset import VOC_CLASSES
+from frcnn.detector.config import TORCHVISION, DetectorConfig, preprocessing_of
 from frcnn.errors import UserError
-from frcnn.model.config import TORCHVISION, DetectorConfig, preprocessing_of
-from frcnn.model.faster_rcnn import FasterRCNN
-from frcnn.model.inference import detect_images, load_detector
-from frcnn.model.pretrained import load_pretrained
-from frcnn.model.weights import read_about, read_config
 from frcnn.params import Detect, Params, load_params
+from frcnn.pytorch.faster_rcnn import FasterRCNN
+from frcnn.pytorch.inference import detect_images, load_detector
+from frcnn.pytorch.weights import read_about, read_config
+from frcnn.training.initial_weights import load_pretrained
+from frcnn.training.setup import prepare
 from stages import cli
 from stages.anchors import run as anchors_stage
-from stages.training_job import prepare
 
 ROOT = Path(__file__).resolve().parents[2]
 

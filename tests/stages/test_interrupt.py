@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from stages import interrupt
-from stages.interrupt import stop_on_signal
+from stages.terminal import interrupt
+from stages.terminal.interrupt import stop_on_signal
 
 
 @pytest.fixture

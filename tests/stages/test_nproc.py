@@ -12,12 +12,12 @@ from types import SimpleNamespace
 import pytest
 from training_folder import RESULTS, prepare, results
 
-from frcnn.data.voc import read_classes
-from frcnn.model.config import DetectorConfig, preprocessing_of
-from frcnn.model.faster_rcnn import FasterRCNN
-from frcnn.model.weights import save_weights
+from frcnn.data.voc.dataset import read_classes
+from frcnn.detector.config import DetectorConfig, preprocessing_of
 from frcnn.params import Params
-from stages.launch import LOST_PEER, _exit_code
+from frcnn.pytorch.faster_rcnn import FasterRCNN
+from frcnn.pytorch.weights import save_weights
+from stages.terminal.launch import LOST_PEER, _exit_code
 
 ROOT = Path(__file__).resolve().parents[2]
 FRCNN = [sys.executable, "-m", "stages.cli"]

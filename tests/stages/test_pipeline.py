@@ -134,7 +134,7 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 def test_tensorflow_is_imported_only_where_it_is_asked_for() -> None:
-    modules = "stages.training_job, frcnn.training.loop, frcnn.model.inference, frcnn.benchmark.suite"
+    modules = "frcnn.training.setup, frcnn.training.loop, frcnn.pytorch.inference, benchmarks.suite"
     code = f"import sys, {modules}; print([name for name in ('tensorflow', 'keras') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout.strip() == "[]", done.stderr

@@ -14,7 +14,7 @@ from PIL import Image
 
 from frcnn.errors import UserError
 from frcnn.params import Detect
-from frcnn.render import class_color
+from frcnn.report.drawing import class_color
 from stages import predict
 
 
@@ -37,9 +37,9 @@ def fake_inference(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
         box = np.array([[width / 4, height / 4, width * 3 / 4, height * 3 / 4]], np.float32)
         return [{"boxes": box, "scores": np.array([0.875], np.float32), "labels": np.array([2])}]
 
-    module = types.ModuleType("frcnn.model.inference")
+    module = types.ModuleType("frcnn.pytorch.inference")
     module.load_detector, module.detect_images = load_detector, detect_images  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "frcnn.model.inference", module)
+    monkeypatch.setitem(sys.modules, "frcnn.pytorch.inference", module)
     return asked
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from frcnn.detections import pack_images, write_detections
+from frcnn.detections.hdf5 import pack_images, write_detections
 from frcnn.errors import UserError
-from frcnn.render import GREEN, class_color
+from frcnn.report.drawing import GREEN, class_color
 from stages import render
 
 PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from training_folder import RESULTS, prepare
 
-from frcnn.detections import read_detections
+from frcnn.detections.hdf5 import read_detections
 
 ROOT = Path(__file__).resolve().parents[2]
 FRCNN = [sys.executable, "-m", "stages.cli"]

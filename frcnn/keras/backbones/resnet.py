@@ -8,7 +8,7 @@ import tensorflow as tf
 from torchvision.models.resnet import Bottleneck
 
 from frcnn.keras.layers import BatchNorm, Conv, FrozenBatchNorm
-from frcnn.model.backbones.resnet import LAYERS
+from frcnn.pytorch.backbones.resnet import LAYERS
 
 NORMS = {"frozen": FrozenBatchNorm, "trained": BatchNorm}
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from frcnn.anchors.build import label_annotation
-from frcnn.data.annotation import Annotation
+from frcnn.data.voc.annotation import Annotation
 from frcnn.params import Params
 
 

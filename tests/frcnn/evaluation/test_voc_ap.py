@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from frcnn.boxes import iou
-from frcnn.data.annotation import Annotation
-from frcnn.detections import pack_images
+from frcnn.data.voc.annotation import Annotation
+from frcnn.detections.hdf5 import pack_images
 from frcnn.evaluation.matching import match_reference, pair
 from frcnn.evaluation.voc_ap import (
     RULES,

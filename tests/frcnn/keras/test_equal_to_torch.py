@@ -13,8 +13,8 @@ from twins import Twins, build_twins, make_batch, nhwc, relative_error  # noqa: 
 from frcnn.keras.inputs import IMAGE_SIGNATURE, SIGNATURE, Inputs, batch_inputs  # noqa: E402
 from frcnn.keras.layouts import from_keras  # noqa: E402
 from frcnn.keras.weights import state  # noqa: E402
-from frcnn.model.faster_rcnn import LOSSES  # noqa: E402
 from frcnn.params import Detect, Params  # noqa: E402
+from frcnn.pytorch.faster_rcnn import LOSSES  # noqa: E402
 
 pytestmark = pytest.mark.tensorflow
 

@@ -10,13 +10,13 @@ pytest.importorskip("tensorflow", reason="needs pip install '.[tensorflow]'")
 import tensorflow as tf  # noqa: E402
 
 from frcnn.keras.backbones.vgg import VGGHead  # noqa: E402
-from frcnn.keras.detections import fill_up, select_detections  # noqa: E402
+from frcnn.keras.postprocessing import fill_up, select_detections  # noqa: E402
 from frcnn.keras.roi_heads import roi_losses  # noqa: E402
 from frcnn.keras.sampling import sample_rois  # noqa: E402
-from frcnn.model import detections as torch_detections  # noqa: E402
-from frcnn.model import roi_heads as torch_heads  # noqa: E402
-from frcnn.model import sampling as torch_sampling  # noqa: E402
 from frcnn.params import Detect  # noqa: E402
+from frcnn.pytorch import postprocessing as torch_detections  # noqa: E402
+from frcnn.pytorch import roi_heads as torch_heads  # noqa: E402
+from frcnn.pytorch import sampling as torch_sampling  # noqa: E402
 
 pytestmark = pytest.mark.tensorflow
 

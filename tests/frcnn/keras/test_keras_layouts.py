@@ -10,14 +10,14 @@ import torchvision  # noqa: F401 - before TensorFlow; triton, which it loads, cr
 
 pytest.importorskip("tensorflow", reason="needs pip install '.[tensorflow]'")
 
+from frcnn.detector.config import DetectorConfig, preprocessing_of  # noqa: E402
 from frcnn.errors import UserError  # noqa: E402
 from frcnn.keras.faster_rcnn import FasterRCNN as KerasFasterRCNN  # noqa: E402
 from frcnn.keras.layouts import FLATTENED, from_keras, to_keras  # noqa: E402
 from frcnn.keras.weights import load_model, load_state, state  # noqa: E402
-from frcnn.model.config import DetectorConfig, preprocessing_of  # noqa: E402
-from frcnn.model.faster_rcnn import FasterRCNN  # noqa: E402
-from frcnn.model.weights import save_weights  # noqa: E402
 from frcnn.params import Params  # noqa: E402
+from frcnn.pytorch.faster_rcnn import FasterRCNN  # noqa: E402
+from frcnn.pytorch.weights import save_weights  # noqa: E402
 
 pytestmark = pytest.mark.tensorflow
 

@@ -11,7 +11,7 @@ import tensorflow as tf  # noqa: E402
 
 from frcnn.keras.roi_max_pool import _bin_edges, _round  # noqa: E402
 from frcnn.keras.roi_pool import pool_rois  # noqa: E402
-from frcnn.model import roi_pool as torch_side  # noqa: E402
+from frcnn.pytorch import roi_pool as torch_side  # noqa: E402
 
 pytestmark = pytest.mark.tensorflow
 

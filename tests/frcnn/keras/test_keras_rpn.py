@@ -13,7 +13,7 @@ from frcnn import boxes  # noqa: E402
 from frcnn.anchors.grid import anchor_grid  # noqa: E402
 from frcnn.keras.nms import nms  # noqa: E402
 from frcnn.keras.rpn import generate_proposals, rpn_losses  # noqa: E402
-from frcnn.model import rpn as torch_side  # noqa: E402
+from frcnn.pytorch import rpn as torch_side  # noqa: E402
 
 pytestmark = pytest.mark.tensorflow
 

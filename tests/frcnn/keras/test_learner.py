@@ -14,12 +14,12 @@ from twins import build_twins
 
 from frcnn.keras.learner import KerasLearner
 from frcnn.params import Params
+from frcnn.pytorch.learner import Learner, TorchLearner
 from frcnn.training.batches import EpochBatches
 from frcnn.training.checkpoint import load_checkpoint
-from frcnn.training.learner import Learner, TorchLearner
 from frcnn.training.loop import Interrupted, Job, train_phase
+from frcnn.training.setup import Prepared, prepare
 from stages.anchors import run as anchors_stage
-from stages.training_job import Prepared, prepare
 
 pytestmark = pytest.mark.tensorflow
 ROOT = Path(__file__).resolve().parents[3]

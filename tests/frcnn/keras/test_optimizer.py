@@ -15,8 +15,8 @@ import tensorflow as tf  # noqa: E402
 from frcnn.keras.clipping import clip_gradients  # noqa: E402
 from frcnn.keras.optimizer import Optimizer, build_optimizer  # noqa: E402
 from frcnn.params import Params, Train  # noqa: E402
-from frcnn.training import clipping as torch_clipping  # noqa: E402
-from frcnn.training import optimizer as torch_side  # noqa: E402
+from frcnn.pytorch import clipping as torch_clipping  # noqa: E402
+from frcnn.pytorch import optimizer as torch_side  # noqa: E402
 
 pytestmark = pytest.mark.tensorflow
 

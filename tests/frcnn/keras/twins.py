@@ -9,12 +9,12 @@ import tensorflow as tf
 import torch
 
 from frcnn.anchors.label import label_image
+from frcnn.detector.config import DetectorConfig, preprocessing_of
 from frcnn.keras.faster_rcnn import FasterRCNN as KerasFasterRCNN
 from frcnn.keras.inputs import Inputs, batch_inputs
 from frcnn.keras.weights import load_state
-from frcnn.model.config import DetectorConfig, preprocessing_of
-from frcnn.model.faster_rcnn import Batch, FasterRCNN
 from frcnn.params import Params
+from frcnn.pytorch.faster_rcnn import Batch, FasterRCNN
 from frcnn.training.batches import Sample, Source, collate, draw_anchors
 
 SIZES = [(128, 96), (90, 110)]  # width, height; padded to 128 x 110, for VGG and ResNet a different grid

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from frcnn.check import check_dataset
-from frcnn.data.voc import VOC_CLASSES, read_classes, read_split
+from frcnn.data.checks import check_dataset
+from frcnn.data.voc.dataset import VOC_CLASSES, read_classes, read_split
 from frcnn.errors import UserError
 from frcnn.sources.layout import MARKER, find_roots, install, replaced_folder
 from frcnn.sources.shapes import CLASSES

@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from frcnn.check import check_dataset
-from frcnn.data.voc import read_annotations, read_split
+from frcnn.data.checks import check_dataset
+from frcnn.data.voc.dataset import read_annotations, read_split
 from frcnn.sources.shapes import CLASSES, DIAMETER, draw_picture
 from frcnn.sources.synthetic import draw_dataset
 

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from frcnn.anchors.grid import feature_grid
-from frcnn.data.resizing import resized_size
-from frcnn.model.config import DetectorConfig, preprocessing_of
-from frcnn.model.faster_rcnn import Batch, FasterRCNN
-from frcnn.model.inference import TorchDetector, detect_images, load_detector, pad_images
-from frcnn.model.weights import save_weights
+from frcnn.data.resizing.sizes import resized_size
+from frcnn.detector.config import DetectorConfig, preprocessing_of
 from frcnn.params import Detect, load_params
-from frcnn.training.optimizer import build_optimizer, set_learning_rate
+from frcnn.pytorch.faster_rcnn import Batch, FasterRCNN
+from frcnn.pytorch.inference import TorchDetector, detect_images, load_detector, pad_images
+from frcnn.pytorch.optimizer import build_optimizer, set_learning_rate
+from frcnn.pytorch.weights import save_weights
 
 ROOT = Path(__file__).resolve().parents[3]
 SIZES = [(800, 600), (750, 600)]

@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 import torch
 
-from frcnn.data.digest import split_sha256
+from frcnn.data.voc.digest import split_sha256
 from frcnn.errors import UserError
-from frcnn.model.faster_rcnn import FasterRCNN
 from frcnn.params import Params
+from frcnn.pytorch.faster_rcnn import FasterRCNN
+from frcnn.pytorch.learner import TorchLearner
+from frcnn.pytorch.optimizer import build_optimizer, learning_rate, set_learning_rate
 from frcnn.training.checkpoint import exclusive, fingerprint, load_checkpoint
-from frcnn.training.learner import TorchLearner
 from frcnn.training.log import NonFiniteLoss
 from frcnn.training.loop import Interrupted, Job, Report, _keep_best, train_phase
-from frcnn.training.optimizer import build_optimizer, learning_rate, set_learning_rate
-from frcnn.training.validate import split_held_out
+from frcnn.training.setup import prepare
+from frcnn.training.validation import split_held_out
 from stages.anchors import run as anchors_stage
-from stages.training_job import prepare
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -112,8 +112,8 @@ def test_deterministic_training_passes_torchs_own_check(make: Make) -> None:
 def test_roi_pool_cannot_be_deterministic_on_cuda(
     params: Params, dataset: Path, anchors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stages.training_job.choose_device", lambda name: torch.device("cuda"))
-    monkeypatch.setattr("stages.training_job.make_deterministic", lambda: None)
+    monkeypatch.setattr("frcnn.training.setup.choose_device", lambda name: torch.device("cuda"))
+    monkeypatch.setattr("frcnn.training.setup.make_deterministic", lambda: None)
     changed = replace(
         params, model=replace(params.model, roi_op="pool"), train=replace(params.train, deterministic=True)
     )

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from frcnn.model.weights import save_weights
 from frcnn.params import Params
+from frcnn.pytorch.weights import save_weights
 from frcnn.training.loop import Interrupted, Job, Report, train_phase
+from frcnn.training.setup import prepare
 from stages.anchors import run as anchors_stage
-from stages.training_job import prepare
 
 pytestmark = pytest.mark.slow
 

@@ -1,0 +1,116 @@
+"""What the benchmark works on: drawn pictures as JPEG files, their objects, batches, random detections.
+
+Sizes are (width, height). The files are 1.6 times smaller than the network's input, as VOC's 500 x 375 is to 800 x 600.
+"""
+
+from dataclasses import replace
+from itertools import cycle, islice
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from frcnn.anchors.build import join_images, label_annotation
+from frcnn.data.resizing.sizes import LEAST_SIDE, resized_size
+from frcnn.data.voc.annotation import Annotation
+from frcnn.errors import UserError
+from frcnn.evaluation.voc_ap import Objects, Scored
+from frcnn.params import Data, Params
+from frcnn.pytorch.faster_rcnn import Batch
+from frcnn.sources.shapes import draw_picture
+from frcnn.training.batches import EpochBatches, Source
+
+CLASS_NAMES = [f"class{label}" for label in range(1, 21)]  # as many as VOC has
+PICTURES = 16  # different ones, repeated as often as needed
+ENLARGEMENT = 1.6
+NOISE, JPEG_QUALITY = 6, 95  # files of 89 kB at 500 x 375, about as in VOC2007: decoding time depends on it
+OBJECTS_AN_IMAGE = 2.5  # of VOC2007
+JITTER = 0.2  # of a box's sides, by which detections miss it at most
+
+
+def fit_params(params: Params, size: tuple[int, int], batch_size: int) -> Params:
+    """Return the parameters with the network's input size and the batch size to be measured.
+
+    Raises:
+        UserError: a side is shorter than the networks take.
+    """
+    if min(size) < LEAST_SIDE:
+        raise UserError(f"--size: no side below {LEAST_SIDE} pixels")
+    return replace(
+        params,
+        data=replace(params.data, min_size=min(size), max_size=max(size)),
+        train=replace(params.train, batch_size=batch_size, grad_accum=1, val_fraction=0.0, keep="last"),
+        detect=replace(params.detect, batch_size=batch_size),
+    )
+
+
+def original_size(size: tuple[int, int], data: Data) -> tuple[int, int]:
+    """Return the size of a picture that is resized to `size`, near `ENLARGEMENT` times smaller."""
+    short = min(size)
+    for side in range(round(short / ENLARGEMENT), short + 1):
+        original = (round(size[0] * side / short), round(size[1] * side / short))
+        if resized_size(original, data) == size:
+            return original
+    raise AssertionError(f"nothing is resized to {size}, not even itself")
+
+
+def draw_pictures(folder: Path, size: tuple[int, int], data: Data) -> list[Annotation]:
+    """Write `PICTURES` JPEG files that become `size` when resized; return them with their objects."""
+    return [_draw(folder / f"{index}.jpg", original_size(size, data), index) for index in range(PICTURES)]
+
+
+def _draw(path: Path, size: tuple[int, int], index: int) -> Annotation:
+    rng = np.random.default_rng(index)
+    picture, shapes = draw_picture(rng)
+    while not shapes:
+        picture, shapes = draw_picture(rng)
+    enlarged = np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))
+    noisy = (enlarged + rng.normal(0, NOISE, enlarged.shape)).clip(0, 255).astype(np.uint8)
+    Image.fromarray(noisy).save(path, quality=JPEG_QUALITY)
+    scale = np.array([size[0] / picture.shape[1], size[1] / picture.shape[0]] * 2)
+    boxes = (np.array([shape.box for shape in shapes]) * scale).astype(np.float32)
+    labels = rng.integers(1, len(CLASS_NAMES) + 1, len(boxes))
+    return Annotation(path.stem, path, *size, boxes, labels, np.zeros(len(boxes), bool))
+
+
+def make_source(annotations: list[Annotation], params: Params, images: int) -> Source:
+    """Return the pictures with their anchor targets, repeated until there are `images` of them."""
+    labelled = [label_annotation(annotation, params) for annotation in annotations]
+    repeated = list(islice(cycle(annotations), images))
+    targets = join_images(repeated, list(islice(cycle(labelled), images)), CLASS_NAMES)
+    return Source(targets, [annotation.path for annotation in repeated], params)
+
+
+def make_batch(annotations: list[Annotation], params: Params) -> Batch:
+    """Return the first batch of a training on the pictures."""
+    source = make_source(annotations, params, params.train.batch_size)
+    return EpochBatches(source, [np.arange(params.train.batch_size)], phase=1, epoch=0)[0]
+
+
+def random_detections(images: int, detections_an_image: int) -> tuple[Objects, Scored]:
+    """Return objects and detections on as many images as asked for; half of the detections lie near an object."""
+    rng = np.random.default_rng(0)
+    count, found = round(images * OBJECTS_AN_IMAGE), images * detections_an_image
+    objects = Objects(
+        np.sort(rng.integers(images, size=count)),
+        _random_boxes(count, rng),
+        rng.integers(1, len(CLASS_NAMES) + 1, count),
+        rng.random(count) < 0.05,
+    )
+    near = rng.integers(count, size=found // 2)
+    sides = np.tile(objects.boxes[near, 2:] - objects.boxes[near, :2], 2)
+    jittered = objects.boxes[near] + JITTER * sides * rng.uniform(-1, 1, (len(near), 4)).astype(np.float32)
+    far = found - len(near)
+    scored = Scored(
+        np.concatenate([objects.images[near], rng.integers(images, size=far)]),
+        np.concatenate([jittered, _random_boxes(far, rng)]),
+        rng.random(found, np.float32),
+        np.concatenate([objects.labels[near], rng.integers(1, len(CLASS_NAMES) + 1, far)]),
+    )
+    return objects, scored
+
+
+def _random_boxes(count: int, rng: np.random.Generator) -> np.ndarray:
+    """Return (count, 4) float32 xyxy in a picture of 500 x 375 pixels."""
+    corners = rng.uniform(0, 1, (count, 2, 2)) * (450, 325)
+    return np.concatenate([corners.min(1), corners.max(1) + 50], 1).astype(np.float32)

@@ -1,0 +1,171 @@
+"""The nearest model of torchvision, as its users have it, with our network's weights and counts.
+
+Same layers, frozen ones included, input size, anchors, numbers of proposals and RoIs, so the same arithmetic. Its own
+remain: float32 images, labels of the anchors in the step, sampling, RoIAlign without half a cell's shift, plain SGD.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import get_model
+from torchvision.models.detection import FasterRCNN as TorchvisionFasterRCNN
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
+from torchvision.models.detection.rpn import AnchorGenerator
+from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign
+
+from benchmarks.timing import recorded
+from frcnn.detector.config import Preprocessing
+from frcnn.errors import UserError
+from frcnn.params import Params
+from frcnn.pytorch.faster_rcnn import Batch, FasterRCNN
+
+TRUNK = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3")
+
+
+def build_rival(ours: FasterRCNN, params: Params) -> Any:
+    """Return torchvision's model with the weights, mode and device of ours.
+
+    Raises:
+        UserError: torchvision has no such network.
+    """
+    if params.model.width != 64:
+        raise UserError(f"--against torchvision: it has no ResNet of model.width {params.model.width}; set 64")
+    backbone, head = _vgg(params) if params.model.backbone.startswith("vgg") else _resnet(params)
+    anchors, train, detect = params.anchors, params.train, params.detect
+    sizes = tuple(anchors.anchor_sizes)
+    mean, std = _normalization(ours.config.preprocessing)
+    rival: Any = TorchvisionFasterRCNN(
+        backbone,
+        min_size=params.data.min_size,
+        max_size=params.data.max_size,
+        image_mean=mean,
+        image_std=std,
+        size_divisible=1,
+        rpn_anchor_generator=AnchorGenerator((sizes,), (tuple(anchors.anchor_ratios),)),
+        rpn_pre_nms_top_n_train=train.pre_nms_topk,
+        rpn_post_nms_top_n_train=train.post_nms_topk,
+        rpn_pre_nms_top_n_test=detect.pre_nms_topk,
+        rpn_post_nms_top_n_test=detect.post_nms_topk,
+        rpn_nms_thresh=params.model.rpn_nms_threshold,
+        rpn_batch_size_per_image=train.rpn_batch,
+        box_roi_pool=MultiScaleRoIAlign(["0"], params.model.roi_size, params.model.roi_sampling_ratio),
+        box_head=head,
+        box_predictor=FastRCNNPredictor(ours.head.out_channels, len(ours.config.class_names) + 1),
+        box_batch_size_per_image=train.roi_batch,
+        box_positive_fraction=train.roi_pos_fraction,
+        box_score_thresh=detect.score_threshold,
+        box_nms_thresh=detect.nms_threshold,
+        box_detections_per_img=detect.max_detections or detect.post_nms_topk * len(ours.config.class_names),
+    )
+    rival.rpn.min_size = params.model.proposal_min_size
+    _copy_weights(ours, rival, len(sizes), len(anchors.anchor_ratios))
+    return rival.to(next(ours.parameters()).device).train(ours.training)
+
+
+def _vgg(params: Params) -> tuple[nn.Module, nn.Module]:
+    network = get_model("vgg16", weights=None, init_weights=False, dropout=params.model.dropout)
+    backbone: Any = nn.Sequential(OrderedDict(features=network.features[:30]))
+    backbone.out_channels = 512
+    return backbone, nn.Sequential(OrderedDict(flatten=nn.Flatten(), classifier=network.classifier[:6]))
+
+
+def _resnet(params: Params) -> tuple[nn.Module, nn.Module]:
+    norm = FrozenBatchNorm2d if params.model.norm == "frozen" else nn.BatchNorm2d
+    network = get_model(params.model.backbone, weights=None, norm_layer=norm)
+    backbone = nn.Sequential(OrderedDict((name, getattr(network, name)) for name in TRUNK))
+    backbone.out_channels = network.fc.in_features // 2
+    pool = nn.AdaptiveAvgPool2d(1) if params.model.head_pool == "avg" else nn.AdaptiveMaxPool2d(1)
+    return backbone, nn.Sequential(OrderedDict(layer4=network.layer4, pool=pool, flatten=nn.Flatten()))
+
+
+def _normalization(how: Preprocessing) -> tuple[list[float], list[float]]:
+    """Return mean and standard deviation of images in 0..1 that give the input of our backbone."""
+    return [mean / (255 * how.scale) for mean in how.mean], [std / (255 * how.scale) for std in how.std]
+
+
+@torch.no_grad()
+def _copy_weights(ours: FasterRCNN, rival: Any, sizes: int, ratios: int) -> None:
+    """Copy all weights; torchvision lays the anchors of a cell out by ratio first, ours by size first."""
+    for name in ("backbone", "head"):
+        source, target = getattr(ours, name), rival.backbone if name == "backbone" else rival.roi_heads.box_head
+        target.load_state_dict(source.state_dict())
+        trained = {key: parameter.requires_grad for key, parameter in source.named_parameters()}
+        for key, parameter in target.named_parameters():
+            parameter.requires_grad_(trained[key])
+    head = rival.rpn.head
+    head.conv[0][0].load_state_dict(ours.rpn.conv.state_dict())
+    for source, target in ((ours.rpn.objectness, head.cls_logits), (ours.rpn.deltas, head.bbox_pred)):
+        for key, tensor in source.state_dict().items():
+            by_ratio = tensor.unflatten(0, (sizes, ratios, -1)).transpose(0, 1).flatten(0, 2)
+            target.state_dict()[key].copy_(by_ratio)
+    predictor = rival.roi_heads.box_predictor
+    predictor.cls_score.load_state_dict(ours.predictor.classes.state_dict())
+    for key, tensor in ours.predictor.deltas.state_dict().items():
+        predictor.bbox_pred.state_dict()[key].zero_()[4:].copy_(tensor)  # the first four: the background's
+
+
+def rival_inputs(batch: Batch, how: Preprocessing) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
+    """Return a batch as torchvision takes it: images (3, H, W) float32 in 0..1, and boxes and labels, on its device."""
+    ordered = batch.images.flip(1) if how.order == "BGR" else batch.images
+    images = [
+        image[:, :height, :width].float().contiguous() / 255
+        for image, (width, height) in zip(ordered, batch.sizes, strict=True)
+    ]
+    targets = [
+        {"boxes": boxes[labels > 0], "labels": labels[labels > 0]}
+        for boxes, labels in zip(batch.gt_boxes, batch.gt_labels, strict=True)
+    ]
+    return images, targets
+
+
+def rival_optimizer(rival: nn.Module, params: Params) -> torch.optim.Optimizer:
+    """Return SGD as torchvision's training script builds it, with a rate that leaves the weights as they are."""
+    trained = [parameter for parameter in rival.parameters() if parameter.requires_grad]
+    return torch.optim.SGD(trained, lr=0.0, momentum=params.train.momentum, weight_decay=params.train.weight_decay)
+
+
+def rival_training_step(
+    rival: Any, optimizer: torch.optim.Optimizer, batch: tuple[list[Tensor], list], precision: torch.dtype
+) -> None:
+    """Train torchvision's model on one batch, as its training script does it, without its log."""
+    images, targets = batch
+    with _as_users_have_it(images[0].device, precision):
+        losses = rival(images, targets)
+        total = sum(losses.values())
+    optimizer.zero_grad()
+    with _as_users_have_it(images[0].device, torch.float32):
+        total.backward()
+        optimizer.step()
+
+
+@torch.no_grad()
+def rival_detect(rival: Any, images: list[Tensor], precision: torch.dtype) -> list[dict[str, Tensor]]:
+    """Detect objects in a batch."""
+    with _as_users_have_it(images[0].device, precision):
+        return rival(images)
+
+
+def _as_users_have_it(device: torch.device, precision: torch.dtype) -> ExitStack:
+    """Return a context with torch's default precision of convolutions, under autocast if it is not float32."""
+    stack = ExitStack()
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = True  # torch's default, which our float32 switches off
+    stack.callback(setattr, torch.backends.cudnn, "allow_tf32", before)
+    if precision != torch.float32:
+        stack.enter_context(torch.autocast(device.type, dtype=precision))
+    return stack
+
+
+def count_rival_rois(rival: Any, call: Callable[[], Any]) -> dict[str, float]:
+    """Return the mean number of proposals and of classified RoIs an image in a call of torchvision's model."""
+    with recorded(rival.rpn, "forward") as proposed, recorded(rival.roi_heads.box_roi_pool, "forward") as pooled:
+        call()
+    [(proposals, _)], [features] = proposed, pooled
+    return {
+        "proposals": sum(map(len, proposals)) / len(proposals),
+        "RoIs": len(features) / len(proposals),
+    }

@@ -1,0 +1,144 @@
+"""Read a whole dataset, decode every picture, and report every problem and what each split holds."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from frcnn.data.voc import problems as kinds
+from frcnn.data.voc.annotation import Annotation, bare_reason, class_names_found, read_annotation
+from frcnn.data.voc.dataset import empty_split, find_pictures, find_splits, read_classes, read_split_lines
+from frcnn.data.voc.pictures import read_picture
+from frcnn.data.voc.problems import NO_SPLIT, Problem
+from frcnn.errors import UserError
+
+
+@dataclass(frozen=True)
+class Count:
+    """How often a class (or, in sums, any) stands in a split: objects, images that hold one, difficult objects."""
+
+    objects: int
+    images: int
+    difficult: int
+
+
+@dataclass(frozen=True)
+class SplitCounts:
+    """What training would find in one split: images and how many of them show nothing, counts by class name."""
+
+    images: int
+    empty: int
+    classes: dict[str, Count]
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """Outcome of `check_dataset`; pictures are counted once, however many splits name them."""
+
+    class_names: list[str]
+    pictures: int
+    problems: list[Problem]
+    splits: dict[str, SplitCounts]
+
+
+def missing_split(split: str) -> Problem:
+    """Return the problem of a split that `splits` in params.yaml names and the dataset lacks."""
+    return Problem(f"ImageSets/Main/{split}.txt", "", "no such split, which `splits` in params.yaml names", NO_SPLIT)
+
+
+def check_dataset(
+    dataset: Path,
+    box_convention: str,
+    workers: int = 1,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> CheckReport:
+    """Check all splits of a dataset in VOC layout; classes.txt may be missing, then any class is known.
+
+    Args:
+        dataset: folder with Annotations, JPEGImages and ImageSets/Main.
+        box_convention: voc, continuous or reference.
+        workers: threads.
+        on_progress: called with (pictures done, pictures in all).
+
+    Raises:
+        UserError: no folder, no split at all, or a classes.txt that cannot be read.
+    """
+    dataset = Path(dataset)
+    problems: list[Problem] = []
+    splits = {split: _read_split(dataset, split, problems) for split in require_splits(dataset)}
+    ids = list(dict.fromkeys(image_id for split_ids in splits.values() for image_id in split_ids))
+    listed = (dataset / "classes.txt").exists()
+    class_names = read_classes(dataset) if listed else class_names_found(dataset, ids)
+    labels = {name: label for label, name in enumerate(class_names, 1)}
+    check = partial(_check_picture, dataset, find_pictures(dataset), labels, box_convention)
+    annotations: dict[str, Annotation | None] = {}
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        for image_id, (annotation, found) in zip(ids, pool.map(check, ids), strict=True):
+            annotations[image_id] = annotation
+            problems += found
+            if on_progress:
+                on_progress(len(annotations), len(ids))
+    counts = {}
+    for split, split_ids in splits.items():
+        readable = [annotation for i in split_ids if (annotation := annotations[i]) is not None]
+        counts[split] = _count(readable, class_names)
+    return CheckReport(class_names, len(ids), problems, counts)
+
+
+def require_splits(dataset: Path) -> list[str]:
+    """Return the names of all splits of `dataset`.
+
+    Raises:
+        UserError: no such folder, or no image set in it.
+    """
+    if not Path(dataset).is_dir():
+        raise UserError(f"{dataset}: no such folder; name a dataset in VOC layout or run `frcnn download` first")
+    splits = find_splits(dataset)
+    if not splits:
+        raise UserError(
+            f"{dataset}/ImageSets/Main: no image sets; write trainval.txt and test.txt there, one picture's name "
+            "without extension a line"
+        )
+    return splits
+
+
+def _read_split(dataset: Path, split: str, problems: list[Problem]) -> list[str]:
+    """Return the distinct ids of a split and note what is wrong with its list."""
+    first: dict[str, int] = {}
+    for number, image_id in read_split_lines(dataset, split):
+        if image_id in first:
+            what = f"{image_id} stands on line {first[image_id]} already"
+            problems.append(Problem(f"ImageSets/Main/{split}.txt", f"line {number}", what, kinds.DUPLICATE_ID))
+        first.setdefault(image_id, number)
+    if not first:
+        problems.append(empty_split(split))
+    return list(first)
+
+
+def _check_picture(
+    dataset: Path, pictures: dict[str, list[Path]], labels: dict[str, int], box_convention: str, image_id: str
+) -> tuple[Annotation | None, list[Problem]]:
+    annotation, found = read_annotation(dataset, image_id, pictures, labels, box_convention)
+    if image_id not in pictures or any(problem.kind == kinds.BAD_PICTURE for problem in found):
+        return annotation, found
+    path = pictures[image_id][0]
+    try:
+        read_picture(path)
+    except UserError as error:
+        file = path.relative_to(dataset).as_posix()
+        return None, [*found, Problem(file, "", bare_reason(error, path), kinds.BAD_PICTURE)]
+    return annotation, found
+
+
+def _count(annotations: list[Annotation], class_names: list[str]) -> SplitCounts:
+    classes = {}
+    for label, name in enumerate(class_names, 1):
+        own = [annotation.labels == label for annotation in annotations]
+        classes[name] = Count(
+            objects=sum(int(chosen.sum()) for chosen in own),
+            images=sum(bool(chosen.any()) for chosen in own),
+            difficult=sum(int((chosen & a.difficult).sum()) for chosen, a in zip(own, annotations, strict=True)),
+        )
+    empty = sum(len(annotation.labels) == 0 for annotation in annotations)
+    return SplitCounts(len(annotations), empty, classes)

@@ -1,0 +1,106 @@
+"""What `predict` accepts as pictures: files, folders, globs and http(s) URLs."""
+
+import glob
+import http.client
+import re
+import tempfile
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from frcnn.data.voc.dataset import EXTENSIONS
+from frcnn.data.voc.pictures import read_picture
+from frcnn.errors import UserError
+
+MOST_BYTES = 100 * 1024 * 1024
+SILENCE, WHOLE = 30, 120  # s: the longest wait for the next bytes, and for all of them
+LONGEST_NAME = 100  # letters
+
+
+def is_url(text: str) -> bool:
+    """Tell whether the text is an http or https URL."""
+    return text.lower().startswith(("http://", "https://"))
+
+
+def expand_input(text: str) -> list[str]:
+    """Return the files or the URL that an argument means: itself, a folder's pictures, or a glob's matches, sorted.
+
+    Raises:
+        UserError: no such file, nothing that matches, or no picture in the folder.
+    """
+    path = Path(text)
+    if is_url(text) or path.is_file():
+        return [text]
+    if path.is_dir():
+        found = sorted(str(each) for each in path.iterdir() if each.is_file() and each.suffix.lower() in EXTENSIONS)
+        problem = f"no picture in this folder ({', '.join(EXTENSIONS)})"
+    elif glob.has_magic(text):
+        found = sorted(each for each in glob.glob(text, recursive=True) if Path(each).is_file())  # noqa: PTH207
+        problem = "no file matches this pattern"
+    else:
+        found, problem = [], "no such file or folder"
+    if not found:
+        raise UserError(f"{text}: {problem}")
+    return found
+
+
+def read_input(source: str) -> np.ndarray:
+    """Read a picture file or URL as (H, W, 3) uint8 RGB, upright.
+
+    Raises:
+        UserError: it cannot be fetched, is larger than `MOST_BYTES`, or is no readable picture.
+    """
+    if not is_url(source):
+        return read_picture(Path(source))
+    content = _fetch(source)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "picture"
+        path.write_bytes(content)
+        try:
+            return read_picture(path)
+        except UserError as error:
+            raise UserError(str(error).replace(str(path), source)) from error
+
+
+def unique_names(sources: Sequence[str]) -> list[str]:
+    """Return a file name without suffix for each source, all different even where case does not count."""
+    names: list[str] = []
+    taken: set[str] = set()
+    for source in sources:
+        text = urllib.parse.unquote(urllib.parse.urlsplit(source).path) if is_url(source) else source
+        stem = re.sub(r"[^\w.\-+ ]", "_", Path(text).stem)[:LONGEST_NAME] or "picture"
+        name, count = stem, 1
+        while name.lower() in taken:
+            count += 1
+            name = f"{stem}_{count}"
+        taken.add(name.lower())
+        names.append(name)
+    return names
+
+
+def _fetch(url: str) -> bytes:
+    request = urllib.request.Request(url, headers={"User-Agent": "frcnn"})
+    too_large = UserError(f"{url}: larger than {MOST_BYTES // 1024 // 1024} MB; download and shrink it first")
+    end = time.monotonic() + WHOLE
+    content = bytearray()
+    try:
+        with urllib.request.urlopen(request, timeout=SILENCE) as response:
+            if int(response.headers.get("Content-Length") or 0) > MOST_BYTES:
+                raise too_large
+            while chunk := response.read1(1 << 20):
+                content += chunk
+                if len(content) > MOST_BYTES:
+                    raise too_large
+                if time.monotonic() > end:
+                    raise TimeoutError(f"not finished after {WHOLE} s")
+    except urllib.error.HTTPError as error:
+        raise UserError(f"{url}: the server answers {error.code} {error.reason}") from error
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", None) or error
+        raise UserError(f"{url}: cannot be fetched: {reason}") from error
+    return bytes(content)

@@ -1,0 +1,43 @@
+"""Find the file of initial weights that `model.weights` names, fetching published ones into the user's cache."""
+
+from pathlib import Path
+
+from frcnn.errors import UserError
+from frcnn.fetching.cache import Progress, fetch
+from frcnn.fetching.published import CAFFE_VGG16, Published, imagenet_weights
+from frcnn.files import sha256_file
+from frcnn.params import Model
+
+
+def find_initial_weights(model: Model, on_progress: Progress | None = None) -> Path | None:
+    """Return the file, verified against `model.weights_sha256` where given; None for `none`.
+
+    Args:
+        on_progress: called with (bytes fetched, bytes of the whole file if the server tells).
+
+    Raises:
+        UserError: there is no such file, it cannot be fetched, or its digest is another.
+    """
+    if model.weights == "none":
+        return None
+    if model.weights == "caffe":
+        if model.backbone != "vgg16":
+            raise UserError(f"model.weights: caffe fits the backbone vgg16, not {model.backbone}; use imagenet")
+        return _fetch(CAFFE_VGG16, model, on_progress)
+    if model.weights == "imagenet":
+        if model.backbone == "vgg16":
+            raise UserError("model.weights: imagenet fits vgg16-torch; vgg16 takes Caffe's weights: use caffe")
+        return _fetch(imagenet_weights(model.backbone), model, on_progress)
+    return _local_file(Path(model.weights), model.weights_sha256)
+
+
+def _fetch(file: Published, model: Model, on_progress: Progress | None) -> Path:
+    return fetch(file.name, file.urls, model.weights_sha256 or file.sha256, on_progress)
+
+
+def _local_file(path: Path, expected: str | None) -> Path:
+    if not path.is_file():
+        raise UserError(f"model.weights: {path}: no such file; name a file, or none, imagenet or caffe")
+    if expected and (actual := sha256_file(path)) != expected.lower():
+        raise UserError(f"{path}: SHA-256 is {actual}, model.weights_sha256 expects {expected}")
+    return path

@@ -1,0 +1,97 @@
+"""The rival has our weights and does our arithmetic."""
+
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+
+from benchmarks.flops import count_flops
+from benchmarks.inputs import CLASS_NAMES, make_batch
+from benchmarks.torchvision_model import (
+    _vgg,
+    build_rival,
+    count_rival_rois,
+    rival_detect,
+    rival_inputs,
+    rival_optimizer,
+    rival_training_step,
+)
+from benchmarks.workloads import build_model, count_rois, training_step
+from frcnn.data.voc.annotation import Annotation
+from frcnn.detector.config import DetectorConfig, preprocessing_of
+from frcnn.errors import UserError
+from frcnn.params import Params
+from frcnn.pytorch.faster_rcnn import FasterRCNN
+from frcnn.pytorch.optimizer import build_optimizer
+
+FROZEN = {"norm": "frozen", "freeze_at": 2}
+
+
+@pytest.fixture(scope="module")
+def full(small: Params) -> Params:
+    """Parameters of a ResNet-18 that torchvision has."""
+    return replace(small, model=replace(small.model, width=64, **FROZEN))
+
+
+def test_both_train_on_the_same_arithmetic(full: Params, pictures: list[Annotation]) -> None:
+    batch = make_batch(pictures, full)
+    ours = build_model(full, batch, training=True)
+    rival = build_rival(ours, full)
+    step = partial(training_step, ours, build_optimizer(ours, full.train), batch, full.train, torch.float32)
+    inputs = rival_inputs(batch, ours.config.preprocessing)
+    rival_step = partial(rival_training_step, rival, rival_optimizer(rival, full), inputs, torch.float32)
+    assert count_flops(rival_step) == pytest.approx(count_flops(step), rel=1e-3)  # it has deltas for background too
+    expected = {"proposals": full.train.post_nms_topk, "RoIs": full.train.roi_batch}
+    assert count_rois(step) == expected
+    assert count_rival_rois(rival, rival_step) == expected
+    rival_training_step(rival, rival_optimizer(rival, full), inputs, torch.bfloat16)
+    assert torch.backends.cudnn.allow_tf32
+    frozen = [sum(p.numel() for p in model.parameters() if not p.requires_grad) for model in (ours, rival)]
+    assert frozen[0] == frozen[1] > 0
+
+
+def test_both_detect_from_the_same_features_and_scores(full: Params, pictures: list[Annotation]) -> None:
+    batch = make_batch(pictures, full)
+    ours = build_model(full, batch, training=False)
+    rival = build_rival(ours, full)
+    images, targets = rival_inputs(batch, ours.config.preprocessing)
+    assert [len(target["boxes"]) for target in targets] == (batch.gt_labels > 0).sum(1).tolist()
+    assert rival.transform([torch.zeros(3, 64, 90)])[0].tensors.shape == (1, 3, 64, 90)  # not padded
+    transformed, _ = rival.transform(images)
+    with torch.no_grad():
+        theirs = rival.backbone(transformed.tensors)
+        found = ours._extract(batch.images, batch.sizes)
+        logits, deltas = rival.rpn.head([theirs])
+        torch.testing.assert_close(theirs, found.maps, rtol=1e-3, atol=1e-3 * found.maps.abs().max().item())
+        sizes, ratios = len(full.anchors.anchor_sizes), len(full.anchors.anchor_ratios)
+        by_ratio = found.logits.view(2, -1, sizes, ratios).transpose(2, 3).flatten(1)
+        torch.testing.assert_close(logits[0].permute(0, 2, 3, 1).flatten(1), by_ratio, rtol=1e-2, atol=1e-2)
+        own = found.deltas.view(2, -1, sizes, ratios, 4).transpose(2, 3).flatten(1)
+        torch.testing.assert_close(deltas[0].permute(0, 2, 3, 1).flatten(1), own, rtol=1e-2, atol=1e-2)
+        vectors = torch.randn(3, ours.head.out_channels)
+        class_logits, box_deltas = rival.roi_heads.box_predictor(vectors)
+        own_logits, own_deltas = ours.predictor(vectors)
+        torch.testing.assert_close(class_logits, own_logits)
+        torch.testing.assert_close(box_deltas.view(3, -1, 4)[:, 1:], own_deltas)
+    detect = partial(rival_detect, rival, images, torch.float32)
+    assert count_rival_rois(rival, detect) == count_rois(lambda: ours.detect(batch.images, batch.sizes, full.detect))
+    assert all(len(image["boxes"]) for image in detect())
+
+
+def test_vgg_has_the_same_layers(full: Params, pictures: list[Annotation]) -> None:
+    """On the meta device, which computes nothing."""
+    model = replace(full.model, backbone="vgg16")
+    with torch.device("meta"):
+        config = DetectorConfig(CLASS_NAMES, model, full.anchors, full.data, preprocessing_of("vgg16"))
+        ours = FasterRCNN(config)
+        backbone, head = _vgg(full)
+    for own, theirs in ((ours.backbone, backbone), (ours.head, head)):
+        shapes = [{key: value.shape for key, value in part.state_dict().items()} for part in (own, theirs)]
+        assert shapes[0] == shapes[1]
+
+
+def test_networks_that_torchvision_lacks_are_refused(small: Params, pictures: list[Annotation]) -> None:
+    ours = build_model(small, make_batch(pictures, small), training=False)
+    with pytest.raises(UserError, match="no ResNet of model.width 16; set 64"):
+        build_rival(ours, small)

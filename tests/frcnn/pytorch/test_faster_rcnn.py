@@ -1,0 +1,158 @@
+"""The whole network: batches, padding, gradients, frozen parts, every backbone."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from frcnn.detector.config import DetectorConfig, preprocessing_of
+from frcnn.params import Params
+from frcnn.pytorch.faster_rcnn import LOSSES, Batch, FasterRCNN
+from frcnn.pytorch.inference import pad_images
+
+SIZES = [(96, 64), (64, 96)]
+
+
+def build(params: Params, **model_changes: object) -> FasterRCNN:
+    """Build a detector of three classes; seeded."""
+    model = replace(params.model, **model_changes)
+    torch.manual_seed(0)
+    config = DetectorConfig(["a", "b", "c"], model, params.anchors, params.data, preprocessing_of(model.backbone))
+    return FasterRCNN(config)
+
+
+def pictures(sizes: list[tuple[int, int]]) -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 255, (height, width, 3), dtype=np.uint8) for width, height in sizes]
+
+
+def batch_of(images: torch.Tensor, sizes: list[tuple[int, int]], most: int = 2, topk: int = 50) -> Batch:
+    """Return a batch with one object an image and a few sampled anchors."""
+    count = len(sizes)
+    gt_boxes, gt_labels = torch.zeros(count, most, 4), torch.zeros(count, most, dtype=torch.int64)
+    gt_boxes[:, 0], gt_labels[:, 0] = torch.tensor([10.0, 12, 45, 50]), 2
+    index = torch.arange(12).repeat(count, 1)
+    labels = torch.tensor([1, 1] + [0] * 9 + [-1]).repeat(count, 1)
+    deltas = torch.full((count, 12, 4), 0.1)
+    keys = torch.rand(count, 5000, generator=torch.Generator().manual_seed(1))[:, : topk + most]
+    return Batch(images, sizes, gt_boxes, gt_labels, index, labels, deltas, keys, [str(i) for i in range(count)])
+
+
+def test_four_losses_an_image(params: Params) -> None:
+    model = build(params)
+    losses = model.losses(batch_of(pad_images(pictures(SIZES)), SIZES), params.train)
+    assert tuple(losses) == LOSSES
+    assert all(loss.shape == (2,) and loss.isfinite().all() for loss in losses.values())
+
+
+def test_an_image_without_objects_has_losses_but_no_box_losses(params: Params) -> None:
+    batch = batch_of(pad_images(pictures(SIZES)), SIZES)
+    batch = replace(batch, gt_boxes=torch.zeros(2, 0, 4), gt_labels=torch.zeros(2, 0, dtype=torch.int64))
+    batch = replace(batch, roi_keys=batch.roi_keys[:, :50])
+    losses = build(params).losses(replace(batch, anchor_labels=batch.anchor_labels.clamp(max=0)), params.train)
+    assert (losses["loss_rpn_box"] == 0).all()
+    assert (losses["loss_roi_box"] == 0).all()
+    assert (losses["loss_roi_cls"] > 0).all()
+
+
+def test_roi_losses_give_the_rpn_no_gradient(params: Params) -> None:
+    model = build(params)
+    losses = model.losses(batch_of(pad_images(pictures(SIZES)), SIZES), params.train)
+    (losses["loss_roi_cls"] + losses["loss_roi_box"]).sum().backward()
+    assert all(parameter.grad is None or not parameter.grad.any() for parameter in model.rpn.parameters())
+    assert any(parameter.grad.any() for parameter in model.backbone.parameters())
+
+
+@pytest.mark.parametrize("roi_op", ["align", "pool"])
+@pytest.mark.parametrize("backbone", ["resnet18", "vgg16"])
+def test_neighbours_do_not_leak(params: Params, backbone: str, roi_op: str) -> None:
+    """An image in a batch finds what it finds alone at the same padded size, whatever its neighbour shows."""
+    model = build(params, backbone=backbone, roi_op=roi_op).double().eval()
+    images = pictures(SIZES)
+    padded = pad_images(images)
+    settings = params.detect.__class__(score_threshold=0.0, post_nms_topk=20)
+    together = model.detect(padded, SIZES, settings)
+    for i in range(2):
+        alone = model.detect(padded[i : i + 1], SIZES[i : i + 1], settings)[0]
+        other = padded.clone()
+        other[1 - i] = 255 - other[1 - i]
+        changed = model.detect(other, SIZES, settings)[i]
+        for found, expected, with_other in zip(together[i], alone, changed, strict=True):
+            torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(found, with_other, atol=1e-5, rtol=1e-5)
+        assert len(alone[0]) > 3
+
+
+def test_what_lies_in_the_padding_does_not_matter(params: Params) -> None:
+    model = build(params).eval()
+    padded = pad_images(pictures(SIZES))
+    dirty = padded.clone()
+    dirty[0, :, 64:] = 255
+    dirty[1, :, :, 64:] = 255
+    settings = params.detect.__class__(score_threshold=0.0)
+    for clean, other in zip(model.detect(padded, SIZES, settings), model.detect(dirty, SIZES, settings), strict=True):
+        torch.testing.assert_close(clean, other)
+
+
+def test_detections_lie_in_their_image(params: Params) -> None:
+    settings = params.detect.__class__(score_threshold=0.0)
+    for (boxes, scores, labels), (width, height) in zip(
+        build(params).eval().detect(pad_images(pictures(SIZES)), SIZES, settings), SIZES, strict=True
+    ):
+        assert len(boxes) <= 100
+        assert (boxes >= 0).all()
+        assert (boxes[:, 2] <= width).all()
+        assert (boxes[:, 3] <= height).all()
+        assert (scores.diff() <= 0).all()
+        assert set(labels.tolist()) <= {1, 2, 3}
+
+
+@pytest.mark.parametrize(
+    ("backbone", "norm", "frozen"),
+    [
+        ("resnet18", "frozen", ("conv1", "bn1", "layer1")),
+        ("resnet18", "trained", ("conv1", "bn1", "layer1")),
+        ("vgg16", "trained", ("features.0.", "features.2.", "features.5.", "features.7.")),
+    ],
+)
+def test_frozen_parts_keep_their_bits(params: Params, backbone: str, norm: str, frozen: tuple[str, ...]) -> None:
+    model = build(params, backbone=backbone, norm=norm, freeze_at=2).train()
+    before = {name: tensor.clone() for name, tensor in model.backbone.state_dict().items()}
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.SGD(trained, lr=0.1)
+    losses = model.losses(batch_of(pad_images(pictures(SIZES)), SIZES), params.train)
+    sum(loss.sum() for loss in losses.values()).backward()
+    optimizer.step()
+    changed = {name for name, tensor in model.backbone.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert changed
+    assert not {name for name in changed if name.startswith(frozen)}
+    if norm == "frozen":
+        assert not {name for name in changed if "running" in name or "bn" in name}
+
+
+def test_what_fills_up_the_rois_does_not_enter_the_batch_norm(params: Params) -> None:
+    batch = batch_of(pad_images(pictures(SIZES)), SIZES, topk=10)
+    seen = []
+    for roi_batch in (64, 4000):  # far more than there are RoIs
+        model = build(params).train()
+        model.head.register_forward_hook(lambda module, inputs, output: seen.append(len(inputs[0])))
+        model.losses(batch, replace(params.train, roi_batch=roi_batch, post_nms_topk=10))
+    assert seen[0] == seen[1] <= 2 * 11
+
+
+def test_dropout_is_where_it_is_asked_for(params: Params) -> None:
+    model = build(params, backbone="vgg16", dropout=0.4)
+    assert [layer.p for layer in model.head.modules() if isinstance(layer, torch.nn.Dropout)] == [0.4, 0.4]
+
+
+@pytest.mark.parametrize("roi_op", ["align", "pool"])
+def test_bf16_losses_are_close_and_in_float32(params: Params, roi_op: str) -> None:
+    model, batch = build(params, roi_op=roi_op).eval(), batch_of(pad_images(pictures(SIZES)), SIZES)
+    torch.manual_seed(1)
+    full = model.losses(batch, params.train)
+    torch.manual_seed(1)
+    half = model.losses(batch, params.train, torch.bfloat16)
+    for name in LOSSES:
+        assert half[name].dtype == torch.float32
+        torch.testing.assert_close(half[name], full[name], atol=0.05, rtol=0.1)
