@@ -2,8 +2,12 @@
 
 
 class UserError(Exception):
-    """Report a mistake in the input.
+    """Report one mistake in the input, or several at once.
 
-    The message is a single line: which file, which place in it, what is wrong, how to mend it.
-    The commands print it without a traceback and exit with code 2.
+    Each argument is a line: which file, which place in it, what is wrong, how to fix it.
+    The commands print the lines without a traceback and exit with code 2.
     """
+
+    def __str__(self) -> str:
+        """Return the lines."""
+        return "\n".join(map(str, self.args))

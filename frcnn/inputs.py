@@ -1,13 +1,10 @@
 """What `predict` accepts as pictures: files, folders, globs and http(s) URLs."""
 
 import glob
-import http.client
 import re
 import tempfile
 import time
-import urllib.error
 import urllib.parse
-import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,9 +13,10 @@ import numpy as np
 from frcnn.data.voc.dataset import EXTENSIONS
 from frcnn.data.voc.pictures import read_picture
 from frcnn.errors import UserError
+from frcnn.fetching.http import TransferError, content_length, open_url, read_chunks
 
 MOST_BYTES = 100 * 1024 * 1024
-SILENCE, WHOLE = 30, 120  # s: the longest wait for the next bytes, and for all of them
+MOST_SECONDS = 120  # for the whole body
 LONGEST_NAME = 100  # letters
 
 
@@ -84,23 +82,19 @@ def unique_names(sources: Sequence[str]) -> list[str]:
 
 
 def _fetch(url: str) -> bytes:
-    request = urllib.request.Request(url, headers={"User-Agent": "frcnn"})
     too_large = UserError(f"{url}: larger than {MOST_BYTES // 1024 // 1024} MB; download and shrink it first")
-    end = time.monotonic() + WHOLE
+    end = time.monotonic() + MOST_SECONDS
     content = bytearray()
     try:
-        with urllib.request.urlopen(request, timeout=SILENCE) as response:
-            if int(response.headers.get("Content-Length") or 0) > MOST_BYTES:
+        with open_url(url) as response:
+            if (content_length(response) or 0) > MOST_BYTES:
                 raise too_large
-            while chunk := response.read1(1 << 20):
+            for chunk in read_chunks(response):
                 content += chunk
                 if len(content) > MOST_BYTES:
                     raise too_large
                 if time.monotonic() > end:
-                    raise TimeoutError(f"not finished after {WHOLE} s")
-    except urllib.error.HTTPError as error:
-        raise UserError(f"{url}: the server answers {error.code} {error.reason}") from error
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", None) or error
-        raise UserError(f"{url}: cannot be fetched: {reason}") from error
+                    raise TransferError(f"not finished after {MOST_SECONDS} s")
+    except TransferError as error:
+        raise UserError(f"{url}: cannot be fetched: {error}") from error
     return bytes(content)

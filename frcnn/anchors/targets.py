@@ -1,14 +1,14 @@
 """anchors.h5: the RPN's targets of a split, for every image and its mirror image.
 
-Attributes: schema "frcnn-anchors", version, recipe (JSON: what it was made from), class_names (JSON).
+Attributes: schema "frcnn-anchors", version, provenance (JSON: what it was made from), class_names (JSON).
 Datasets, N images, flat arrays with offsets as in CSR:
 
     image_id (N,) text      size_original (N, 2), size (N, 2) int32: width, height      gt_offsets (N+1,) int64
     gt_labels (G,) int64    and in each of the groups `identity` and `mirror`:
     gt_boxes (G, 4) float32, resized pixels
     positive_offsets (N+1,) int64   positive_index (P,) int32
-    positive_delta (P, 4) float32   positive_object (P,) int32, index into gt_boxes
-    negative_offsets (N+1,) int64   negative_bits (B,) uint8: one bit an anchor of the image's own grid
+    positive_delta (P, 4) float32
+    negative_offsets (N+1,) int64   negative_bits (B,) uint8: one bit per anchor of the image's own grid
 """
 
 import io
@@ -21,12 +21,16 @@ from typing import Any
 import h5py
 import numpy as np
 
-from frcnn.anchors.label import Labels
+from frcnn.anchors.label import LabeledImage, Labels
+from frcnn.arrays import offsets
+from frcnn.backbones import BACKBONES
+from frcnn.data.voc.annotation import Annotation
 from frcnn.errors import UserError
 from frcnn.files import atomic_path
+from frcnn.messages import differences, first_few
 from frcnn.params import Params, to_dict
 
-SCHEMA, VERSION = "frcnn-anchors", 1
+SCHEMA, VERSION = "frcnn-anchors", 2
 ARRAYS = ("size_original", "size", "gt_offsets", "gt_labels")
 VARIANTS = ("identity", "mirror")
 
@@ -39,14 +43,13 @@ class Variant:
     positive_offsets: np.ndarray
     positive_index: np.ndarray
     positive_delta: np.ndarray
-    positive_object: np.ndarray
     negative_offsets: np.ndarray
     negative_bits: np.ndarray
 
 
 @dataclass(frozen=True)
 class AnchorTargets:
-    """A whole split in memory, about 20 KB an image at 600 x 1000."""
+    """A whole split in memory, about 20 KB per image at 600 x 1000."""
 
     image_ids: list[str]
     class_names: list[str]
@@ -71,43 +74,40 @@ class AnchorTargets:
             variant.gt_boxes[objects],
             variant.positive_index[positive],
             variant.positive_delta[positive],
-            variant.positive_object[positive],
             variant.negative_bits[negative],
         )
         return labels, self.gt_labels[objects]
 
 
-def pack_variant(labels: Sequence[Labels]) -> Variant:
-    """Join the labels of all images into flat arrays."""
-    return Variant(
-        np.concatenate([item.gt_boxes for item in labels]),
-        offsets([len(item.positive_index) for item in labels]),
-        np.concatenate([item.positive_index for item in labels]),
-        np.concatenate([item.positive_delta for item in labels]),
-        np.concatenate([item.positive_object for item in labels]),
-        offsets([len(item.negative_bits) for item in labels]),
-        np.concatenate([item.negative_bits for item in labels]),
+def join_images(
+    annotations: Sequence[Annotation], labeled: Sequence[LabeledImage], class_names: list[str]
+) -> AnchorTargets:
+    """Join the labels of all images, in the order of the annotations."""
+    return AnchorTargets(
+        [annotation.image_id for annotation in annotations],
+        class_names,
+        np.array([(annotation.width, annotation.height) for annotation in annotations], np.int32),
+        np.array([image.size for image in labeled], np.int32),
+        offsets([len(image.gt_labels) for image in labeled]),
+        np.concatenate([image.gt_labels for image in labeled]),
+        _join_labels([image.identity for image in labeled]),
+        _join_labels([image.mirror for image in labeled]),
     )
 
 
-def offsets(counts: Sequence[int]) -> np.ndarray:
-    """Return (N+1,) int64 such that image i owns rows offsets[i]:offsets[i+1]."""
-    return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int64)
-
-
-def recipe_of(params: Params, class_names: list[str], dataset_sha256: str) -> dict[str, Any]:
+def provenance_of(params: Params, class_names: list[str], dataset_sha256: str) -> dict[str, Any]:
     """Return what anchor targets depend on, as kept in the file and compared when it is read."""
     return {
         "split": params.splits.train,
-        "classes": class_names,
+        "classes": list(class_names),
         "dataset": dataset_sha256,
         "data": to_dict(params.data),
         "anchors": to_dict(params.anchors),
-        "feature grid": "floor" if params.model.backbone.startswith("vgg") else "ceil",
+        "feature grid": BACKBONES[params.model.backbone].grid,
     }
 
 
-def write_targets(path: Path, targets: AnchorTargets, recipe: dict[str, Any]) -> None:
+def write_targets(path: Path, targets: AnchorTargets, provenance: dict[str, Any]) -> None:
     """Write anchors.h5; the same content gives the same bytes.
 
     Raises:
@@ -116,7 +116,7 @@ def write_targets(path: Path, targets: AnchorTargets, recipe: dict[str, Any]) ->
     content = io.BytesIO()  # HDF5 itself does not report a full disk
     with h5py.File(content, "w", libver=("earliest", "v110")) as file:  # the first format keeps no times
         file.attrs.update(schema=SCHEMA, version=VERSION)
-        file.attrs.update(recipe=_dumps(recipe), class_names=_dumps(targets.class_names))
+        file.attrs.update(provenance=_dumps(provenance), class_names=_dumps(targets.class_names))
         file.create_dataset("image_id", data=targets.image_ids, dtype=h5py.string_dtype())
         for name in ARRAYS:
             file.create_dataset(name, data=getattr(targets, name))
@@ -127,11 +127,11 @@ def write_targets(path: Path, targets: AnchorTargets, recipe: dict[str, Any]) ->
         temporary.write_bytes(content.getvalue())
 
 
-def read_targets(path: Path, recipe: dict[str, Any] | None = None) -> AnchorTargets:
+def read_targets(path: Path, provenance: dict[str, Any] | None = None) -> AnchorTargets:
     """Read anchors.h5 into memory.
 
     Args:
-        recipe: what the file must have been made from; None: do not ask.
+        provenance: what the file must have been made from; None: anything.
 
     Raises:
         UserError: no such file, not of this schema or version, or made from something else.
@@ -140,8 +140,9 @@ def read_targets(path: Path, recipe: dict[str, Any] | None = None) -> AnchorTarg
         with h5py.File(path, "r") as file:
             if file.attrs.get("schema") != SCHEMA or file.attrs.get("version") != VERSION:
                 raise UserError(f"{path}: not an anchors file of version {VERSION}; run `frcnn anchors` again")
-            if recipe is not None:
-                _compare(path, json.loads(file.attrs["recipe"]), json.loads(_dumps(recipe)))
+            changed = differences(json.loads(file.attrs["provenance"]), provenance or {})
+            if changed:
+                raise UserError(f"{path}: made with {first_few(changed, 6)}; run `frcnn anchors` again")
             arrays = [file[name][()] for name in ARRAYS]
             groups = [Variant(*(file[f"{group}/{field.name}"][()] for field in fields(Variant))) for group in VARIANTS]
             ids = [text.decode() for text in file["image_id"][()]]
@@ -152,18 +153,15 @@ def read_targets(path: Path, recipe: dict[str, Any] | None = None) -> AnchorTarg
         raise UserError(f"{path}: not a readable anchors file ({error}); run `frcnn anchors` again") from error
 
 
-def _compare(path: Path, found: dict[str, Any], expected: dict[str, Any]) -> None:
-    for key, value in expected.items():
-        if found.get(key) != value:
-            raise UserError(
-                f"{path}: made for another {key} ({_short(found.get(key))}, now {_short(value)}); "
-                "run `frcnn anchors` again"
-            )
-
-
-def _short(value: Any) -> str:
-    text = _dumps(value)
-    return text if len(text) <= 40 else text[:37] + "..."
+def _join_labels(labels: Sequence[Labels]) -> Variant:
+    return Variant(
+        np.concatenate([item.gt_boxes for item in labels]),
+        offsets([len(item.positive_index) for item in labels]),
+        np.concatenate([item.positive_index for item in labels]),
+        np.concatenate([item.positive_delta for item in labels]),
+        offsets([len(item.negative_bits) for item in labels]),
+        np.concatenate([item.negative_bits for item in labels]),
+    )
 
 
 def _dumps(value: Any) -> str:

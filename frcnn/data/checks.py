@@ -3,12 +3,11 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from frcnn.data.voc import problems as kinds
-from frcnn.data.voc.annotation import Annotation, bare_reason, class_names_found, read_annotation
-from frcnn.data.voc.dataset import empty_split, find_pictures, find_splits, read_classes, read_split_lines
+from frcnn.data.voc.annotation import Annotation, bare_reason
+from frcnn.data.voc.dataset import VocDataset, empty_split
 from frcnn.data.voc.pictures import read_picture
 from frcnn.data.voc.problems import NO_SPLIT, Problem
 from frcnn.errors import UserError
@@ -48,7 +47,7 @@ def missing_split(split: str) -> Problem:
 
 
 def check_dataset(
-    dataset: Path,
+    root: Path,
     box_convention: str,
     workers: int = 1,
     on_progress: Callable[[int, int], None] | None = None,
@@ -56,7 +55,7 @@ def check_dataset(
     """Check all splits of a dataset in VOC layout; classes.txt may be missing, then any class is known.
 
     Args:
-        dataset: folder with Annotations, JPEGImages and ImageSets/Main.
+        root: folder with Annotations, JPEGImages and ImageSets/Main.
         box_convention: voc, continuous or reference.
         workers: threads.
         on_progress: called with (pictures done, pictures in all).
@@ -64,17 +63,21 @@ def check_dataset(
     Raises:
         UserError: no folder, no split at all, or a classes.txt that cannot be read.
     """
-    dataset = Path(dataset)
+    dataset = VocDataset(root)
+    if not dataset.root.is_dir():
+        raise UserError(f"{root}: no such folder; name a dataset in VOC layout or run `frcnn download` first")
+    dataset.require_splits()
     problems: list[Problem] = []
-    splits = {split: _read_split(dataset, split, problems) for split in require_splits(dataset)}
+    splits = {split: _check_list(dataset, split, problems) for split in dataset.split_names}
     ids = list(dict.fromkeys(image_id for split_ids in splits.values() for image_id in split_ids))
-    listed = (dataset / "classes.txt").exists()
-    class_names = read_classes(dataset) if listed else class_names_found(dataset, ids)
+    listed = (dataset.root / "classes.txt").exists()
+    class_names = dataset.class_names if listed else dataset.annotated_class_names(ids)
     labels = {name: label for label, name in enumerate(class_names, 1)}
-    check = partial(_check_picture, dataset, find_pictures(dataset), labels, box_convention)
     annotations: dict[str, Annotation | None] = {}
+    dataset.pictures  # noqa: B018 - read once, before the threads ask for them
     with ThreadPoolExecutor(max(1, workers)) as pool:
-        for image_id, (annotation, found) in zip(ids, pool.map(check, ids), strict=True):
+        results = pool.map(lambda image_id: _check_picture(dataset, labels, box_convention, image_id), ids)
+        for image_id, (annotation, found) in zip(ids, results, strict=True):
             annotations[image_id] = annotation
             problems += found
             if on_progress:
@@ -86,29 +89,12 @@ def check_dataset(
     return CheckReport(class_names, len(ids), problems, counts)
 
 
-def require_splits(dataset: Path) -> list[str]:
-    """Return the names of all splits of `dataset`.
-
-    Raises:
-        UserError: no such folder, or no image set in it.
-    """
-    if not Path(dataset).is_dir():
-        raise UserError(f"{dataset}: no such folder; name a dataset in VOC layout or run `frcnn download` first")
-    splits = find_splits(dataset)
-    if not splits:
-        raise UserError(
-            f"{dataset}/ImageSets/Main: no image sets; write trainval.txt and test.txt there, one picture's name "
-            "without extension a line"
-        )
-    return splits
-
-
-def _read_split(dataset: Path, split: str, problems: list[Problem]) -> list[str]:
+def _check_list(dataset: VocDataset, split: str, problems: list[Problem]) -> list[str]:
     """Return the distinct ids of a split and note what is wrong with its list."""
     first: dict[str, int] = {}
-    for number, image_id in read_split_lines(dataset, split):
+    for number, image_id in dataset.split_lines(split):
         if image_id in first:
-            what = f"{image_id} stands on line {first[image_id]} already"
+            what = f"{image_id} is listed on line {first[image_id]} already"
             problems.append(Problem(f"ImageSets/Main/{split}.txt", f"line {number}", what, kinds.DUPLICATE_ID))
         first.setdefault(image_id, number)
     if not first:
@@ -117,18 +103,18 @@ def _read_split(dataset: Path, split: str, problems: list[Problem]) -> list[str]
 
 
 def _check_picture(
-    dataset: Path, pictures: dict[str, list[Path]], labels: dict[str, int], box_convention: str, image_id: str
+    dataset: VocDataset, labels: dict[str, int], box_convention: str, image_id: str
 ) -> tuple[Annotation | None, list[Problem]]:
-    annotation, found = read_annotation(dataset, image_id, pictures, labels, box_convention)
-    if image_id not in pictures or any(problem.kind == kinds.BAD_PICTURE for problem in found):
-        return annotation, found
-    path = pictures[image_id][0]
+    annotation, problems = dataset.annotation(image_id, labels, box_convention)
+    if image_id not in dataset.pictures or any(problem.kind == kinds.BAD_PICTURE for problem in problems):
+        return annotation, problems
+    path = dataset.pictures[image_id][0]
     try:
         read_picture(path)
     except UserError as error:
-        file = path.relative_to(dataset).as_posix()
-        return None, [*found, Problem(file, "", bare_reason(error, path), kinds.BAD_PICTURE)]
-    return annotation, found
+        file = path.relative_to(dataset.root).as_posix()
+        return None, [*problems, Problem(file, "", bare_reason(error, path), kinds.BAD_PICTURE)]
+    return annotation, problems
 
 
 def _count(annotations: list[Annotation], class_names: list[str]) -> SplitCounts:

@@ -1,70 +1,44 @@
-"""How other projects lay out the numbers of a layer, and how they become ours; nothing here knows a file.
+"""Where the numbers of a tensor lie: PyTorch's layouts, which our files have, and Keras's.
 
-Ours is torch's: convolutions (out, in, rows, columns), dense layers (out, in), RoI features flattened channel, row,
-column, deltas (dx, dy, dw, dh), anchor k = size_index * ratios + ratio_index. The functions for Keras take and return
-NumPy arrays, the others arrays of NumPy or of torch.
+| tensor | PyTorch | Keras |
+|---|---|---|
+| convolution | (out, in, rows, columns) | (rows, columns, in, out) |
+| dense layer | (out, in) | (in, out) |
+| fc6 of VGG-16, whose input is a flattened map | in: (channel, row, column) | in: (row, column, channel) |
+| the others | the same | the same |
 """
-
-from typing import Any
 
 import numpy as np
 
-# VGG-16's layers as torchvision numbers them and as Keras calls them.
+# VGG-16's layers as torchvision numbers them and as Keras names them.
 VGG_LAYERS = {
     f"features.{start + 2 * index}": f"block{block}_conv{index + 1}"
     for block, (start, convolutions) in enumerate(((0, 2), (5, 2), (10, 3), (17, 3), (24, 3)), 1)
     for index in range(convolutions)
 } | {"classifier.0": "fc1", "classifier.3": "fc2"}
+FC6 = "classifier.0.weight"  # the end of its name
+ROI_SIZE = 7  # of the map that it flattens
 
 
-def conv_from_keras(kernel: np.ndarray) -> np.ndarray:
-    """Return (out, in, rows, columns) of a convolution's kernel (rows, columns, in, out)."""
-    return kernel.transpose(3, 2, 0, 1)
+def to_keras(name: str, tensor: np.ndarray) -> np.ndarray:
+    """Return a tensor of this name in PyTorch's layout as Keras has it."""
+    if name.endswith(FC6):
+        maps = tensor.reshape(len(tensor), -1, ROI_SIZE, ROI_SIZE)
+        return maps.transpose(2, 3, 1, 0).reshape(-1, len(tensor))
+    if tensor.ndim == 4:
+        return tensor.transpose(2, 3, 1, 0)
+    return tensor.T
 
 
-def conv_to_keras(weight: np.ndarray) -> np.ndarray:
-    """Return (rows, columns, in, out); the inverse of `conv_from_keras`."""
-    return weight.transpose(2, 3, 1, 0)
+def from_keras(name: str, tensor: np.ndarray) -> np.ndarray:
+    """Return a tensor as PyTorch has it, contiguous; the inverse of `to_keras`.
 
-
-def dense_from_keras(kernel: np.ndarray) -> np.ndarray:
-    """Return (out, in) of a dense layer's kernel (in, out)."""
-    return kernel.T
-
-
-def dense_to_keras(weight: np.ndarray) -> np.ndarray:
-    """Return (in, out); the inverse of `dense_from_keras`."""
-    return weight.T
-
-
-def flattened_from_keras(kernel: np.ndarray, size: int) -> np.ndarray:
-    """Return (out, in) of a dense layer's kernel (in, out) whose input is a map of size x size cells, flattened.
-
-    Keras flattens row, column, channel; we flatten channel, row, column.
+    Args:
+        name: of the tensor in the PyTorch network.
     """
-    outputs = kernel.shape[1]
-    return kernel.reshape(size, size, -1, outputs).transpose(3, 2, 0, 1).reshape(outputs, -1)
-
-
-def flattened_to_keras(weight: np.ndarray, size: int) -> np.ndarray:
-    """Return (in, out); the inverse of `flattened_from_keras`."""
-    outputs = len(weight)
-    return weight.reshape(outputs, -1, size, size).transpose(2, 3, 1, 0).reshape(-1, outputs)
-
-
-def swap_delta_axes(rows: Any) -> Any:
-    """Return rows (4n, ...) of n times (dy, dx, dh, dw) as n times (dx, dy, dw, dh), or the other way round."""
-    return rows.reshape(-1, 4, *rows.shape[1:])[:, [1, 0, 3, 2]].reshape(rows.shape)
-
-
-def anchors_from_ratio_major(rows: Any, ratios: int, sizes: int) -> Any:
-    """Return rows (ratios * sizes * n, ...), n an anchor k = ratio_index * sizes + size_index, in our order."""
-    return rows.reshape(ratios, sizes, -1, *rows.shape[1:]).swapaxes(0, 1).reshape(rows.shape)
-
-
-def logit_from_two_way(rows: Any) -> Any:
-    """Return rows (n, ...) of a logit for rows (2n, ...) of background and foreground by turns, fed to a softmax.
-
-    The softmax of two values depends on their difference alone: p = sigmoid(foreground - background).
-    """
-    return rows[1::2] - rows[0::2]
+    if name.endswith(FC6):
+        outputs = tensor.shape[1]
+        maps = tensor.reshape(ROI_SIZE, ROI_SIZE, -1, outputs)
+        return np.ascontiguousarray(maps.transpose(3, 2, 0, 1).reshape(outputs, -1))
+    moved = tensor.transpose(3, 2, 0, 1) if tensor.ndim == 4 else tensor.T
+    return np.ascontiguousarray(moved).reshape(moved.shape)  # a scalar stays one

@@ -1,6 +1,7 @@
 """Unpack archives (tar, compressed tar, zip), refusing what could reach outside the folder."""
 
 import lzma
+import shutil
 import stat
 import tarfile
 import zipfile
@@ -9,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from frcnn.errors import UserError
-from frcnn.files import atomic_path
 
 BLOCK = 512  # bytes of a tar block; an archive ends with blocks of zeros
 DAMAGED = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, RuntimeError)
@@ -17,7 +17,7 @@ Progress = Callable[[int, int | None], None]
 
 
 def unpack(archive: Path, folder: Path, on_progress: Progress | None = None) -> None:
-    """Unpack an archive; `folder` appears when all of it is there.
+    """Unpack an archive into a new folder.
 
     Args:
         archive: .tar, .tar.gz, .tgz, .tar.bz2, .tar.xz or .zip, recognised by content.
@@ -26,20 +26,24 @@ def unpack(archive: Path, folder: Path, on_progress: Progress | None = None) -> 
 
     Raises:
         UserError: not an archive, truncated or damaged, or a member that is a link, a device, or has an absolute path
-            or one with "..": nothing is left in `folder`.
+            or one with "..": `folder` is removed.
     """
     if not archive.is_file():
         raise UserError(f"{archive}: no such archive")
     report = on_progress or _ignore
-    with atomic_path(folder) as temporary:
-        temporary.mkdir()
-        try:
-            if zipfile.is_zipfile(archive) and not tarfile.is_tarfile(archive):
-                _unpack_zip(archive, temporary, report)
-            else:
-                _unpack_tar(archive, temporary, report)
-        except DAMAGED as error:
+    try:
+        folder.mkdir(parents=True)
+        if zipfile.is_zipfile(archive) and not tarfile.is_tarfile(archive):
+            _unpack_zip(archive, folder, report)
+        else:
+            _unpack_tar(archive, folder, report)
+    except BaseException as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, DAMAGED):
             raise UserError(f"{archive}: truncated, damaged or no archive: {error}; fetch it again") from error
+        if isinstance(error, OSError):
+            raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from error
+        raise
 
 
 def _unpack_tar(archive: Path, folder: Path, report: Progress) -> None:

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from frcnn import boxes
+from frcnn.data.voc.box_convention import BOX_CONVENTIONS
 from frcnn.params import Data
 
 LEAST_SIDE = 16  # px, the stride of the networks
@@ -18,24 +20,23 @@ def resized_size(size: tuple[int, int], data: Data) -> tuple[int, int]:
 
 
 def box_scale(size: tuple[int, int], data: Data) -> np.ndarray:
-    """Return (4,) float64: what xyxy boxes of a picture of this size are multiplied by when it is resized.
+    """Return (4,) float64, by which xyxy boxes of a picture of this size are multiplied when it is resized."""
+    return BOX_CONVENTIONS[data.box_convention].scale(size, resized_size(size, data), _factor(size, data))
 
-    Each axis has its own ratio of sizes; in the convention `reference` both have the factor before rounding.
+
+def boxes_to_original(resized: np.ndarray, original: tuple[int, int], data: Data) -> np.ndarray:
+    """Return boxes (n, 4) float32 in pixels of the original picture, clipped to it, for boxes in resized pixels."""
+    return boxes.clip(resized / box_scale(original, data), *map(float, original)).astype(np.float32)
+
+
+def order_by_shape(sizes: np.ndarray) -> np.ndarray:
+    """Return the order (N,) of pictures of sizes (N, 2), (width, height), from upright to wide; it keeps ties.
+
+    Neighbors in it have about the same shape, so a batch of them needs little padding.
     """
-    if data.box_convention == "reference":
-        return np.full(4, _factor(size, data))
-    resized = resized_size(size, data)
-    return np.array([resized[0] / size[0], resized[1] / size[1]] * 2)
+    return np.argsort(sizes[:, 0] / sizes[:, 1], kind="stable")
 
 
 def _factor(size: tuple[int, int], data: Data) -> float:
     factor = data.min_size / min(size)
     return factor if data.max_size is None else min(factor, data.max_size / max(size))
-
-
-def by_shape(sizes: np.ndarray) -> np.ndarray:
-    """Return the order (N,) of pictures of sizes (N, 2), (width, height), from upright to wide; it keeps ties.
-
-    Neighbours in it have about the same shape, so a batch of them needs little padding.
-    """
-    return np.argsort(sizes[:, 0] / sizes[:, 1], kind="stable")

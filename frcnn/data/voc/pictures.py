@@ -7,20 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from frcnn.errors import UserError
 
 ORIENTATION = 0x0112  # EXIF tag
-TRANSPOSE = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+SIDEWAYS = (5, 6, 7, 8)  # its values that exchange width and height
 
 
 def read_picture(path: Path) -> np.ndarray:
@@ -39,9 +31,7 @@ def read_picture(path: Path) -> np.ndarray:
             rgb = _to_rgb(image)
     except Exception as error:  # a damaged file makes Pillow raise nearly anything
         raise _unreadable(path, error) from error
-    if orientation in TRANSPOSE:
-        rgb = rgb.transpose(TRANSPOSE[orientation])
-    return np.asarray(rgb)
+    return np.asarray(rgb if orientation == 1 else _upright(rgb, orientation))
 
 
 def picture_size(path: Path) -> tuple[int, int]:
@@ -51,7 +41,7 @@ def picture_size(path: Path) -> tuple[int, int]:
         UserError: no such file or not a picture.
     """
     (width, height), orientation = _header(path)
-    return (height, width) if orientation >= 5 else (width, height)
+    return (height, width) if orientation in SIDEWAYS else (width, height)
 
 
 def stored_size(path: Path) -> tuple[int, int]:
@@ -71,7 +61,14 @@ def _orientation(image: Image.Image) -> int:
     """Return the EXIF orientation, 1 to 8."""
     # The method of the base class: PNG's own would decode the whole picture in search of a late EXIF chunk.
     value: Any = Image.Image.getexif(image).get(ORIENTATION, 1)
-    return value if value in TRANSPOSE else 1
+    return value if value in range(1, 9) else 1
+
+
+def _upright(rgb: Image.Image, orientation: int) -> Image.Image:
+    """Rotate a picture by the orientation that its header states; one that comes after the pixels does not count."""
+    rgb.info.clear()
+    rgb.getexif()[ORIENTATION] = orientation
+    return ImageOps.exif_transpose(rgb)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -1,0 +1,100 @@
+"""Weights files of this project: one .safetensors that describes itself.
+
+Arrays have the names and layouts of the PyTorch network's `state_dict()`, float32 (but for counters). The only metadata
+key, `frcnn`, is a JSON object: schema, version, library (version), config (`DetectorConfig`), provenance (digests and
+parameters that the weights were made from). Files of version 2, with other names of parameters, are read, too.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+
+from frcnn.detector.config import DetectorConfig
+from frcnn.detector.interfaces import Weights
+from frcnn.detector.tensor_file import read_header, read_tensors, write_tensors
+from frcnn.errors import UserError
+from frcnn.messages import first_few
+from frcnn.params import from_dict, to_dict
+
+SCHEMA, VERSION = "frcnn-weights", 3
+# Where the parameters of `model` in version 2 are now.
+MOVED = {
+    "proposal_min_size": ("proposals", "min_size"),
+    "rpn_nms_threshold": ("proposals", "nms_threshold"),
+    "exclude_edge_proposals": ("proposals", "exclude_edge"),
+    "roi_op": ("roi_pool", "op"),
+    "roi_size": ("roi_pool", "size"),
+    "roi_sampling_ratio": ("roi_pool", "sampling_ratio"),
+    "roi_clip": ("roi_pool", "clip"),
+}
+
+
+def write_weights(path: Path, config: DetectorConfig, weights: Weights, provenance: dict[str, Any]) -> None:
+    """Write a detector to a weights file; the same content gives the same bytes.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    header = {"schema": SCHEMA, "version": VERSION, "config": to_dict(config), "provenance": provenance}
+    write_tensors(path, weights, header)
+
+
+def read_weights(path: Path) -> tuple[DetectorConfig, Weights]:
+    """Read a detector: its configuration and its arrays, of which nothing is checked yet.
+
+    Raises:
+        UserError: see `read_config`.
+    """
+    return read_config(path), read_tensors(path)
+
+
+def read_config(path: Path) -> DetectorConfig:
+    """Return the configuration in a weights file without reading its arrays; absent keys take their defaults.
+
+    Raises:
+        UserError: no such file, not a weights file, or one of a later version.
+    """
+    try:
+        header = read_header(path)
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such weights file; train first, or name another") from error
+    except (OSError, SafetensorError, json.JSONDecodeError) as error:
+        raise UserError(f"{path}: not a readable weights file ({error})") from error
+    if header.get("schema") != SCHEMA or header.get("version") not in (2, VERSION):
+        raise UserError(f"{path}: not a weights file of this project, version 2 to {VERSION}; train again")
+    return from_dict(DetectorConfig, _upgrade(header["config"]), str(path))
+
+
+def check_fit(tensors: Mapping[str, Any], expected: Mapping[str, Any], source: str) -> None:
+    """Require that tensors have exactly the names and shapes expected.
+
+    Args:
+        source: where the tensors are from, for the message.
+
+    Raises:
+        UserError: naming what is missing, unexpected or of another shape.
+    """
+    differences = [f"missing {name}" for name in expected if name not in tensors]
+    differences += [f"unexpected {name}" for name in tensors if name not in expected]
+    differences += [
+        f"{name} is {tuple(tensors[name].shape)}, expected {tuple(expected[name].shape)}"
+        for name in expected
+        if name in tensors and tuple(tensors[name].shape) != tuple(expected[name].shape)
+    ]
+    if differences:
+        raise UserError(f"{source}: does not fit the model, nothing was loaded: {first_few(differences, 6, '; ')}")
+
+
+def _upgrade(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a configuration with the parameters of version 2 where they are now."""
+    model: dict[str, Any] = {}
+    for key, value in config["model"].items():
+        if key in MOVED:
+            section, name = MOVED[key]
+            model.setdefault(section, {})[name] = value
+        else:
+            model[key] = value
+    return config | {"model": model}

@@ -1,0 +1,49 @@
+"""Parts of messages: long values shortened, long lists cut, differences between two sets of parameters named."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+LONGEST = 60  # characters of a value
+
+
+def shorten(value: Any) -> str:
+    """Return a value as JSON writes it, cut after `LONGEST` characters."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
+    return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
+
+
+def first_few(names: Sequence[str], limit: int = 3, separator: str = ", ") -> str:
+    """Return the first names of a list, and how many more there are."""
+    rest = len(names) - limit
+    return separator.join(names[:limit]) + (f"{separator}and {rest} more" if rest > 0 else "")
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message, or its type where it has none."""
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def differences(actual: Mapping[str, Any], expected: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Return every key whose values differ, with both: `data.min_size 600, now 300`.
+
+    Args:
+        actual: nested dictionaries of what something was made from.
+        expected: of what it should be made from; other keys of `actual` do not count.
+    """
+    lines: list[str] = []
+    for key, value in expected.items():
+        other = actual.get(key)
+        if isinstance(value, Mapping) and isinstance(other, Mapping):
+            lines += differences(other, value, f"{prefix}{key}.")
+        elif other != value:
+            lines.append(f"{prefix}{key} {_around(other, value)}, now {_around(value, other)}")
+    return lines
+
+
+def _around(value: Any, other: Any) -> str:
+    """Return a value; of two long lists the items that only this one has."""
+    if isinstance(value, list) and isinstance(other, list) and len(json.dumps(value)) > LONGEST:
+        own = [item for item in value if item not in other]
+        return f"{len(value)} items" + (f" with {first_few([str(item) for item in own])}" if own else "")
+    return shorten(value)
