@@ -6,15 +6,14 @@ What is said between processes here goes over the CPU, so that no host waits for
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor
 
 from frcnn.errors import UserError
 
@@ -150,59 +149,3 @@ def add_up(values: Tensor) -> Tensor:
     if world() > 1:
         dist.all_reduce(values)
     return values
-
-
-def mean_of_batch(values: Tensor, count: int) -> Tensor:
-    """Return what this process has to differentiate to get the gradient of the mean over a batch of `count` images.
-
-    That is its part of the mean, times the number of processes, over which gradients are averaged.
-
-    Args:
-        values: (n,) of own images; of a process without any, (1,) of another's image, which counts nothing.
-    """
-    own = len(range(rank(), count, world()))
-    return values[:own].sum() * world() / count
-
-
-def averaged(model: nn.Module, losses: Callable[..., Any], device: torch.device) -> Callable[..., Any]:
-    """Return `losses`, a method of the model, as a function whose gradients are averaged over all processes.
-
-    Batch norms that are trained get their statistics from the whole batch on CUDA, on a CPU (torch knows no other way)
-    from the images of each process.
-    """
-    if world() == 1:
-        return losses
-    if device.type == "cuda":
-        synchronize_norms(model)
-    return DistributedDataParallel(_Call(model, losses))
-
-
-def synchronize_norms(model: nn.Module) -> None:
-    """Replace the batch norms that are trained, in place; frozen ones stay, names and tensors too."""
-    for parent in list(model.modules()):
-        for name, child in parent.named_children():
-            if isinstance(child, nn.BatchNorm2d) and child.weight.requires_grad:
-                setattr(parent, name, nn.SyncBatchNorm.convert_sync_batchnorm(child))
-
-
-def averaging(losses: Callable[..., Any], now: bool) -> AbstractContextManager:
-    """Return a context for forward and backward; unless `now`, gradients are kept and averaged at the next time."""
-    return nullcontext() if now or not isinstance(losses, DistributedDataParallel) else losses.no_sync()
-
-
-def share_buffers(model: nn.Module) -> None:
-    """Copy running statistics from the main process to the others."""
-    if world() > 1:
-        for buffer in model.buffers():
-            dist.broadcast(buffer, 0)
-
-
-class _Call(nn.Module):
-    """A method of a model as `forward`, which is what DistributedDataParallel hooks into."""
-
-    def __init__(self, model: nn.Module, method: Callable[..., Any]) -> None:
-        super().__init__()
-        self.model, self.method = model, method
-
-    def forward(self, *args: Any) -> Any:
-        return self.method(*args)

@@ -1,14 +1,18 @@
-"""Load a trained detector into the framework that is asked for."""
+"""Choose between PyTorch and TensorFlow: the one place that knows both."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-if TYPE_CHECKING:
-    from frcnn.pytorch.inference import Detector
+from frcnn import distributed
+from frcnn.detector.config import DetectorConfig
+from frcnn.detector.interfaces import Detector, Learner, Weights
+from frcnn.errors import UserError
+from frcnn.params import Framework, Params, Train
 
 
-def load(weights: Path, device: str, framework: str) -> "Detector":
-    """Load a weights file for detection on `cpu`, `cuda`, `cuda:N` or `auto`, with `torch` or `tensorflow`.
+def load_detector(weights: Path, device: str, framework: Framework) -> Detector:
+    """Load a weights file for detection on `cpu`, `cuda`, `cuda:N` or `auto`.
 
     Raises:
         UserError: the file does not fit, or there is no such device, or TensorFlow is not installed.
@@ -17,6 +21,103 @@ def load(weights: Path, device: str, framework: str) -> "Detector":
         from frcnn.keras.inference import load_detector as load_keras_detector
 
         return load_keras_detector(weights, device)
-    from frcnn.pytorch.inference import load_detector
+    from frcnn.pytorch.inference import load_detector as load_torch_detector
 
-    return load_detector(weights, device)
+    return load_torch_detector(weights, device)
+
+
+@dataclass(frozen=True)
+class Backend:
+    """Where, and how precisely, a network is trained.
+
+    Attributes:
+        device: of torch; with TensorFlow the CPU, where torch initializes the weights.
+        precision: dtype of torch in which convolutions and matrix products are computed.
+        description: device and precision, for a message.
+    """
+
+    framework: Framework
+    device: Any
+    precision: Any
+    description: str
+
+    def learner(self, network: Any, train: Train) -> Learner:
+        """Return a network of `initial_network` with its optimizer; with several processes all have to come here."""
+        if self.framework == "tensorflow":
+            from frcnn.keras.learner import KerasLearner
+            from frcnn.pytorch.weights import arrays_of
+
+            return KerasLearner(network.config, arrays_of(network), train)
+        import torch
+
+        from frcnn.pytorch.learner import TorchLearner
+
+        network = network.to(self.device).to(memory_format=torch.channels_last)
+        return TorchLearner(network, train, self.device, self.precision)
+
+
+def choose_backend(params: Params, device: str) -> Backend:
+    """Return where to train, prepared for reproducible training if the parameters ask for it.
+
+    Raises:
+        UserError: there is no such device, or the framework cannot do what the parameters ask for.
+    """
+    return _tensorflow(params, device) if params.train.framework == "tensorflow" else _torch(params, device)
+
+
+def initial_network(config: DetectorConfig, seed: int, pretrained: Weights | None, source: str) -> Any:
+    """Return the network with random weights, and with pretrained ones in backbone and head.
+
+    Raises:
+        UserError: the weights do not fit.
+    """
+    import torch
+
+    from frcnn.pytorch.faster_rcnn import FasterRCNN
+    from frcnn.pytorch.weights import load_pretrained
+
+    torch.manual_seed(seed)
+    network = FasterRCNN(config)
+    if pretrained is not None:
+        load_pretrained(network, pretrained, source)
+    return network
+
+
+def load_network(path: Path) -> Any:
+    """Return the network in a weights file, as `initial_network` does.
+
+    Raises:
+        UserError: the file does not fit.
+    """
+    from frcnn.pytorch.weights import load_model
+
+    return load_model(path)
+
+
+def _torch(params: Params, name: str) -> Backend:
+    from frcnn.pytorch.device import choose_device, choose_precision, make_deterministic
+
+    if params.train.deterministic:
+        make_deterministic()
+    device = choose_device(distributed.own_device(name))
+    if params.train.deterministic and device.type == "cuda" and params.model.roi_pool.op == "pool":
+        raise UserError(
+            "train.deterministic: RoIPool has no deterministic gradient on CUDA; use model.roi_pool.op: align"
+        )
+    precision = choose_precision(params.train.precision, device)
+    return Backend("torch", device, precision, f"{device}, {str(precision).removeprefix('torch.')}")
+
+
+def _tensorflow(params: Params, name: str) -> Backend:
+    import torch
+
+    from frcnn.keras.device import choose_device
+
+    if distributed.world() > 1:
+        raise UserError("train.framework: tensorflow trains in one process; start it without --nproc")
+    if params.train.precision == "bf16":
+        raise UserError("train.precision: tensorflow has no bf16 here; use float32 or auto")
+    if params.train.deterministic:
+        raise UserError("train.deterministic: only torch can; for train.framework: tensorflow set it to false")
+    device = choose_device(name)
+    return Backend("tensorflow", torch.device("cpu"), torch.float32, f"tensorflow on {device}, float32")

@@ -4,7 +4,6 @@ A parameter file may leave keys out; they take the defaults. `params.yaml` in th
 file of `frcnn/presets/`) only what differs.
 """
 
-import difflib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
@@ -14,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, Vali
 
 from frcnn.backbones import BACKBONES
 from frcnn.errors import UserError
+from frcnn.param_file import contradictions, describe, nearest, read_yaml
 
 PRESETS = Path(__file__).parent / "presets"
 
@@ -26,10 +26,10 @@ def _number(value: Any) -> Any:
         return value
 
 
-Float = Annotated[float, BeforeValidator(_number)]
-Fraction = Annotated[Float, Field(ge=0, le=1)]
-NonNegative = Annotated[Float, Field(ge=0)]
-Positive = Annotated[Float, Field(gt=0)]
+NUMBER = BeforeValidator(_number)  # the last, so that the JSON schema states the bounds
+Fraction = Annotated[float, Field(ge=0, le=1), NUMBER]
+NonNegative = Annotated[float, Field(ge=0), NUMBER]
+Positive = Annotated[float, Field(gt=0), NUMBER]
 Count = Annotated[int, Field(ge=0)]
 AtLeastOne = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
@@ -130,7 +130,7 @@ class Model(Section):
     weights_sha256: str | None = None
     norm: Literal["frozen", "trained"] = "frozen"
     freeze_at: Annotated[int, Field(ge=0, le=5)] = 2
-    dropout: Annotated[Float, Field(ge=0, le=0.99)] = 0.0
+    dropout: Annotated[float, Field(ge=0, le=0.99), NUMBER] = 0.0
     head_pool: Literal["avg", "max"] = "avg"
     delta_clamp: bool = True
     proposals: Proposals = Proposals()
@@ -182,7 +182,7 @@ class Postprocessing(Section):
 class Validation(Postprocessing):
     """Validation on a part of the training split, with its own postprocessing."""
 
-    fraction: Annotated[Float, Field(ge=0, le=0.9)] = 0.0
+    fraction: Annotated[float, Field(ge=0, le=0.9), NUMBER] = 0.0
     every: AtLeastOne = 1
     keep: Literal["last", "best"] = "last"
 
@@ -283,11 +283,11 @@ def load_params(path: Path, overrides: Sequence[str] = ()) -> Params:
         UserError: no such file, not YAML, or keys that are unknown, of a wrong type or out of range: a line for each.
     """
     preset = PRESETS / f"{path}.yaml"
-    tree = _read_yaml(preset if preset.is_file() and not Path(path).exists() else Path(path))
+    tree = read_yaml(preset if preset.is_file() and not Path(path).exists() else Path(path))
     for text in overrides:
         _override(tree, text)
     params = from_dict(Params, tree, str(path))
-    if problems := [f"{path}: {problem}" for problem in _contradictions(params)]:
+    if problems := [f"{path}: {problem}" for problem in contradictions(params)]:
         raise UserError(*problems)
     return params
 
@@ -301,7 +301,8 @@ def from_dict(cls: type[AnySection], tree: Any, where: str) -> AnySection:
     try:
         return cls.model_validate(tree)
     except ValidationError as error:
-        raise UserError(*(f"{where}: {_describe(cls, each)}" for each in error.errors())) from error
+        known = list(_dotted_names(cls))
+        raise UserError(*(f"{where}: {describe(each, known)}" for each in error.errors())) from error
 
 
 def to_dict(section: Section) -> dict[str, Any]:
@@ -309,17 +310,15 @@ def to_dict(section: Section) -> dict[str, Any]:
     return section.model_dump(mode="json")
 
 
-def _read_yaml(path: Path) -> Any:
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; name a parameter file, or demo or reference, with --params") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not a text file in UTF-8") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" line {mark.line + 1}:" if mark else ""
-        raise UserError(f"{path}:{line} not valid YAML: {getattr(error, 'problem', error)}") from error
+def json_schema() -> dict[str, Any]:
+    """Return the JSON schema of parameter files, by which editors complete and check them (params.schema.json)."""
+
+    def without_titles(node: Any) -> Any:
+        if isinstance(node, dict):
+            return {key: without_titles(value) for key, value in node.items() if (key, type(value)) != ("title", str)}
+        return [without_titles(item) for item in node] if isinstance(node, list) else node
+
+    return without_titles(Params.model_json_schema())
 
 
 def _override(tree: Any, text: str) -> None:
@@ -328,15 +327,15 @@ def _override(tree: Any, text: str) -> None:
     if not equals or not all(names):
         raise UserError(f"--set {text}: write section.key=value")
     if key not in (known := list(_dotted_names(Params))) and not key.startswith("download.sha256."):
-        raise UserError(f"--set {text}: no parameter {key}{_nearest(key, known)}")
-    for name in names[:-1]:
-        if not isinstance(tree, dict):
-            return  # what is wrong with the file is said when it is checked
-        tree = tree.setdefault(name, {})
+        raise UserError(f"--set {text}: no parameter {key}{nearest(key, known)}")
     try:
-        tree[names[-1]] = yaml.safe_load(value)
+        parsed = yaml.safe_load(value)
     except yaml.YAMLError as error:
         raise UserError(f"--set {text}: {value!r} is not valid YAML") from error
+    for name in names[:-1]:
+        tree = tree.setdefault(name, {}) if isinstance(tree, dict) else None
+    if isinstance(tree, dict):  # else checking the file says what is wrong with it
+        tree[names[-1]] = parsed
 
 
 def _dotted_names(cls: type[Section], prefix: str = "") -> Iterator[str]:
@@ -345,60 +344,3 @@ def _dotted_names(cls: type[Section], prefix: str = "") -> Iterator[str]:
         yield prefix + name
         if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
             yield from _dotted_names(field.annotation, f"{prefix}{name}.")
-
-
-def _nearest(name: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, known, 1)
-    # A key that moved to another section keeps the end of its name.
-    close = close or [other for other in known if name.rpartition(".")[2] == other.rpartition(".")[2]]
-    return f"; did you mean {close[0]}?" if close else ""
-
-
-WORDS = {
-    "float": "a number", "int": "a whole number", "string": "text", "bool": "true or false", "dict": "a mapping",
-    "tuple": "a non-empty list", "model": "a mapping of parameters", "finite": "a finite number", "too": "a non-empty list",
-}  # fmt: skip
-
-
-def _describe(cls: type[Section], error: Any) -> str:
-    """Return in words what pydantic says is wrong with a key."""
-    name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"]).lstrip(".")
-    kind, value, context = error["type"], error["input"], error.get("ctx", {})
-    if kind == "extra_forbidden":
-        return f"unknown parameter {name}{_nearest(name, list(_dotted_names(cls)))}"
-    if kind == "missing":
-        return f"parameter {name} is missing; add it"
-    if kind == "literal_error":
-        choices = context["expected"].replace("'", "").replace(" or ", ", ")
-        return f"{name} is {value!r}; choose from {choices}"
-    bounds = {"ge": "at least {}", "gt": "greater than {}", "le": "at most {}"}
-    allowed = next((words.format(f"{context[key]:g}") for key, words in bounds.items() if key in context), None)
-    allowed = allowed or WORDS.get(kind.partition("_")[0], error["msg"])
-    return f"{name or 'the file'} is {value if 'ge' in context or 'gt' in context else repr(value)}; it must be {allowed}"
-
-
-def _contradictions(params: Params) -> Iterator[str]:
-    """Yield what is wrong with values that are each allowed."""
-    if params.data.max_size is not None and params.data.max_size < params.data.min_size:
-        yield f"data.max_size {params.data.max_size} is less than data.min_size"
-    if params.anchors.rpn_negative_iou > params.anchors.rpn_positive_iou:
-        yield "anchors.rpn_negative_iou is greater than anchors.rpn_positive_iou"
-    if params.train.roi.background_min_iou > params.train.roi.positive_iou:
-        yield "train.roi.background_min_iou is greater than train.roi.positive_iou"
-    if params.train.validation.keep == "best" and params.train.validation.fraction == 0:
-        yield "train.validation.keep: best needs train.validation.fraction above 0"
-    yield from _contradictions_of_model(params.model)
-
-
-def _contradictions_of_model(model: Model) -> Iterator[str]:
-    """Yield what the backbone that was chosen would ignore or cannot do."""
-    backbone = BACKBONES[model.backbone]
-    vgg = backbone.family == "vgg"
-    if vgg and (model.roi_pool.size != 7 or model.width != 64):
-        yield f"{model.backbone} has model.roi_pool.size: 7 and model.width: 64, fixed by its layers"
-    if not vgg and model.dropout:
-        yield f"model.dropout is for VGG's fully connected layers; {model.backbone} has none: set 0"
-    if model.freeze_at > backbone.stages:
-        yield f"model.freeze_at is {model.freeze_at}; {model.backbone} has {backbone.stages} stages to freeze"
-    if model.weights == "none" and (model.freeze_at or (model.norm == "frozen" and not vgg)):
-        yield "to train from scratch (model.weights: none) set model.norm: trained and model.freeze_at: 0"

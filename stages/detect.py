@@ -6,16 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from frcnn.errors import UserError
-from frcnn.params import Detect, load_params, to_dict
-
 from .terminal.launch import Nproc, launch, launched, member
-from .terminal.options import DATASET, DETECTIONS, FINAL_WEIGHTS, Dataset, Device, Overrides, ParamsFile, Weights
+from .terminal.options import DATASET, DETECTIONS, FINAL_WEIGHTS, Dataset, Device, Overrides, ParamsFile, Split, Weights
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from frcnn.pytorch.inference import Detector
+    from frcnn.detections.detections import Detections
+    from frcnn.detector.interfaces import Detector
+    from frcnn.params import Detect
 
 READ_AHEAD = 2  # batches
 
@@ -26,10 +25,13 @@ def run(
     dataset: Dataset = DATASET,
     weights: Weights = FINAL_WEIGHTS,
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Detections; .json: COCO results.")] = DETECTIONS,
+    split: Split = None,
     device: Device = "auto",
     nproc: Nproc = 1,
 ) -> None:
     """Read the test split of the dataset and the weights, write detections in original pixels to detections.h5."""
+    from frcnn.params import load_params, to_dict
+
     params = load_params(params_file, overrides or ())
     if nproc > 1 and not launched():
         launch(nproc)
@@ -38,53 +40,54 @@ def run(
     import numpy as np
 
     from frcnn import distributed
-    from frcnn.data.resizing.sizes import by_shape
-    from frcnn.data.voc.dataset import pictures_of, read_classes, read_split
-    from frcnn.data.voc.digest import split_sha256
+    from frcnn.data.resizing.sizes import order_by_shape
+    from frcnn.data.voc.dataset import VocDataset
     from frcnn.data.voc.pictures import picture_size
-    from frcnn.detections.hdf5 import pack_images, write_detections
+    from frcnn.detections.detections import join_detections
+    from frcnn.detections.hdf5 import write_detections
+    from frcnn.errors import UserError
     from frcnn.files import sha256_file
-    from frcnn.frameworks import load
+    from frcnn.frameworks import load_detector
 
     from .terminal.console import say, track
 
-    split = params.splits.test
+    split = split or params.splits.test
     with member(device):
         with distributed.main_first():
-            class_names = read_classes(dataset)
-            ids = read_split(dataset, split)
-            pictures = pictures_of(dataset, ids)
-            detector = load(weights, distributed.own_device(device), params.detect.framework)
-            if detector.config.class_names != class_names:
+            data = VocDataset(dataset)
+            ids = data.split(split)
+            pictures = data.pictures_of(ids)
+            detector = load_detector(weights, distributed.own_device(device), params.detect.framework)
+            if list(detector.config.class_names) != data.class_names:
                 raise UserError(f"{weights}: trained on other classes than {dataset}/classes.txt lists; train again")
         batch = params.detect.batch_size
-        order = by_shape(np.array([picture_size(path) for path in pictures]))
+        order = order_by_shape(np.array([picture_size(path) for path in pictures]))
         own = distributed.share([pictures[index] for index in order], batch)
         done = _detect_all(detector, own, params.detect)
         by_order = distributed.in_order(list(track(done, "detecting", len(own))), batch)
         if distributed.is_main():
-            found = [by_order[place] for place in np.argsort(order)]
-            made_from = {
+            provenance = {
                 "weights": sha256_file(weights),
-                "dataset": split_sha256(dataset, split),
+                "dataset": data.split_sha256(split),
                 "detect": to_dict(params.detect),
             }
-            write_detections(out, pack_images(ids, class_names, found, split, made_from))
-            say(f"{out}: {len(ids)} images of {split}, {sum(len(image['scores']) for image in found)} detections")
+            images = [by_order[rank] for rank in np.argsort(order)]
+            joined = join_detections(ids, data.class_names, images, split, provenance)
+            write_detections(out, joined)
+            say(f"{out}: {len(ids)} images of {split}, {len(joined.scores)} detections")
 
 
-def _detect_all(detector: "Detector", pictures: list[Path], settings: Detect) -> "Iterator[dict[str, np.ndarray]]":
+def _detect_all(detector: "Detector", pictures: list[Path], settings: "Detect") -> "Iterator[Detections]":
     """Yield the detections of each picture in order; the next batches are read by threads meanwhile."""
     from concurrent.futures import ThreadPoolExecutor
 
+    from frcnn.arrays import size_of
     from frcnn.data.voc.pictures import read_picture
-    from frcnn.pytorch.inference import detect_resized, prepare
+    from frcnn.detector.run import detect_resized, resize_picture
 
     def load(paths: list[Path]) -> "tuple[list[np.ndarray], list[tuple[int, int]]]":
         originals = [read_picture(path) for path in paths]
-        return [prepare(image, detector.config.data) for image in originals], [
-            (i.shape[1], i.shape[0]) for i in originals
-        ]
+        return [resize_picture(image, detector.config.data) for image in originals], list(map(size_of, originals))
 
     batches = [pictures[i : i + settings.batch_size] for i in range(0, len(pictures), settings.batch_size)]
     with ThreadPoolExecutor(READ_AHEAD) as pool:
@@ -93,4 +96,4 @@ def _detect_all(detector: "Detector", pictures: list[Path], settings: Detect) ->
             images, sizes = waiting.pop(0).result()
             if batch:
                 waiting.append(pool.submit(load, batch))
-            yield from detect_resized(detector, images, sizes, settings)
+            yield from detect_resized(detector, images, sizes, settings, settings.precision)

@@ -12,7 +12,7 @@ from frcnn.params import Params, load_params
 from .terminal.options import Overrides, ParamsFile
 
 if TYPE_CHECKING:
-    from frcnn.importing.part import Recognized
+    from frcnn.importing.tensor_source import Recognized
 
 
 class Preparation(StrEnum):
@@ -25,7 +25,7 @@ class Preparation(StrEnum):
 def run(
     source: Annotated[Path, typer.Argument(metavar="FILE", help="Weights of another project.")],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Weights to write (.safetensors).")],
-    params_file: ParamsFile = Path("params.reference.yaml"),
+    params_file: ParamsFile = Path("reference"),
     overrides: Overrides = None,
     classes_file: Annotated[
         Path | None, typer.Option("--classes", metavar="FILE", help="A detector's classes, one a line; default: VOC's.")
@@ -37,12 +37,12 @@ def run(
 ) -> None:
     """Read weights of another project, write initial weights for training or a detector."""
     from frcnn.data.voc.dataset import VOC_CLASSES, read_names
-    from frcnn.detector.config import DetectorConfig
+    from frcnn.detector.config import detector_config
+    from frcnn.detector.weights_file import write_weights
     from frcnn.files import sha256_file
-    from frcnn.importing.convert import detector, initial_tensors
+    from frcnn.importing.convert import classification_weights, detector_weights
     from frcnn.importing.recognize import recognize
-    from frcnn.pytorch.weights import save_weights
-    from frcnn.training.initial_weights import save_initial
+    from frcnn.training.initial_weights import write_initial
 
     from .terminal.console import say
 
@@ -52,17 +52,17 @@ def run(
         raise UserError(f"{out}: is the file to be read; choose another name with --out")
     sha256 = sha256_file(source)
     found = recognize(source, sha256, preparation)
-    made_from = {"sha256": sha256, "layout": found.layout}
+    provenance = {"sha256": sha256, "layout": found.layout}
     if found.class_bias is None:
         if overrides or classes_file:
             raise UserError(f"{source}: holds classification weights; --set and --classes are for detectors")
-        save_initial(out, initial_tensors(found, str(source)), found.backbone, found.preprocessing, made_from)
+        write_initial(out, classification_weights(found, str(source)), found.backbone, found.preprocessing, provenance)
         say(f"{out}: initial weights for model.backbone: {found.backbone}, from {found.layout}")
     else:
         params = _params_for(found, source, params_file, overrides or [])
         class_names = read_names(classes_file) if classes_file else VOC_CLASSES
-        config = DetectorConfig(class_names, params.model, params.anchors, params.data, found.preprocessing)
-        save_weights(out, config, detector(found, config, str(source)).state_dict(), made_from)
+        config = detector_config(class_names, params).model_copy(update={"preprocessing": found.preprocessing})
+        write_weights(out, config, detector_weights(found, config, str(source)), provenance)
         say(f"{out}: detector, {found.backbone}, {len(class_names)} classes, from {found.layout}")
 
 

@@ -19,8 +19,8 @@ SMALL = (
     "model.width=16",
     "train.batch_size=4",
     "train.precision=float32",
-    "train.pre_nms_topk=200",
-    "train.post_nms_topk=50",
+    "train.rpn.pre_nms_topk=200",
+    "train.rpn.post_nms_topk=50",
     "train_phase1.epochs=2",
     "train_phase2.epochs=1",
     "detect.precision=float32",
@@ -43,13 +43,13 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def params() -> Params:
     """Parameters of the demo, made small."""
-    return load_params(ROOT / "params.demo.yaml", SMALL)
+    return load_params(Path("demo"), SMALL)
 
 
 @pytest.fixture(scope="session")
 def reference() -> Params:
     """Parameters of the preset `reference`, for which the golden files hold."""
-    return load_params(ROOT / "params.reference.yaml")
+    return load_params(Path("reference"))
 
 
 @pytest.fixture(scope="session")

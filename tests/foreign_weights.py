@@ -9,6 +9,14 @@ import torchvision
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from frcnn.data.voc.dataset import VOC_CLASSES
+from frcnn.detector.config import detector_config
+from frcnn.importing.convert import detector_weights
+from frcnn.importing.tensor_source import Recognized
+from frcnn.params import Params
+from frcnn.pytorch.faster_rcnn import FasterRCNN
+from frcnn.pytorch.weights import load_arrays
+
 # VGG-16, configuration D: index in torchvision's `features`, block, convolution, channels in and out.
 VGG_CONVOLUTIONS = [
     (0, 1, 1, 3, 64), (2, 1, 2, 64, 64),
@@ -36,6 +44,17 @@ def layer(name: str, *weight_shape: int) -> dict[str, Tensor]:
         f"{name}.weight": numbers(f"{name}.weight", *weight_shape),
         f"{name}.bias": numbers(f"{name}.bias", weight_shape[0]),
     }
+
+
+def imported_detector(found: Recognized, params: Params, source: str) -> FasterRCNN:
+    """Return our network, in evaluation mode, with the weights of a file of another project."""
+    model = params.model.model_copy(update={"backbone": found.backbone})
+    config = detector_config(VOC_CLASSES, params.model_copy(update={"model": model}))
+    config = config.model_copy(update={"preprocessing": found.preprocessing})
+    with torch.device("meta"):
+        network = FasterRCNN(config)
+    load_arrays(network, detector_weights(found, config, source), source)
+    return network.eval()
 
 
 def vgg_layers(convolution: str, fc6: str, fc7: str) -> dict[str, Tensor]:
@@ -90,10 +109,10 @@ def constants(shapes: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def decode(deltas: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     """Apply (dy, dx, dh, dw) to boxes (y1, x1, y2, x2), both (..., 4); return (x1, y1, x2, y2)."""
-    centre, size = (boxes[..., :2] + boxes[..., 2:]) / 2, boxes[..., 2:] - boxes[..., :2]
-    centre = centre + deltas[..., :2] * size
+    center, size = (boxes[..., :2] + boxes[..., 2:]) / 2, boxes[..., 2:] - boxes[..., :2]
+    center = center + deltas[..., :2] * size
     size = size * np.exp(deltas[..., 2:])
-    low, high = centre - size / 2, centre + size / 2
+    low, high = center - size / 2, center + size / 2
     return np.stack([low[..., 1], low[..., 0], high[..., 1], high[..., 0]], -1)
 
 

@@ -78,10 +78,10 @@ def proposing_anchors(
         sizes: of each image without padding.
         exclude_edge: leave out anchors that cross the border of the image.
     """
-    allowed = np.zeros((len(sizes), *grid, anchors.per_cell), bool)
-    for image, (rows, columns) in zip(allowed, image_grids, strict=True):
+    cells = np.zeros((len(sizes), *grid, anchors.per_cell), bool)
+    for image, (rows, columns) in zip(cells, image_grids, strict=True):
         image[:rows, :columns] = True
-    allowed = allowed.reshape(len(sizes), -1)
+    allowed = cells.reshape(len(sizes), -1)
     if exclude_edge:
         boxes = anchor_grid(grid, anchors)
         limits = np.array(sizes)[:, None]

@@ -19,8 +19,10 @@ from typing import Any
 
 import numpy as np
 
+from frcnn.detections.detections import Detections, SplitDetections, join_detections
 from frcnn.errors import UserError
 from frcnn.files import write_text
+from frcnn.messages import shorten
 
 KEYS = ("image_id", "category_id", "bbox", "score")
 LARGEST = float(np.finfo(np.float32).max) / 2  # so that x + width is a float32, too
@@ -31,39 +33,32 @@ def is_results(path: Path) -> bool:
     return path.suffix.lower() == ".json"
 
 
-def write_results(
-    path: Path, image_ids: Sequence[str], boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray
-) -> None:
-    """Write D detections as COCO results, a line for each, atomically.
-
-    Args:
-        path: file to write.
-        image_ids: the image of each detection.
-        boxes: (D, 4) float32 xyxy, pixels of the original pictures.
-        scores: (D,) float32.
-        labels: (D,) 1..C.
+def write_results(path: Path, detections: SplitDetections) -> None:
+    """Write detections as COCO results, a line for each, atomically.
 
     Raises:
         UserError: the folder cannot be written or the disk is full.
     """
-    corners = boxes.astype(np.float64).reshape(-1, 4)  # float64 holds the differences of float32 exactly
+    corners = detections.boxes.astype(np.float64).reshape(-1, 4)  # float64 holds the differences of float32 exactly
     bboxes = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], 1)
-    rows = zip(image_ids, labels.tolist(), bboxes.tolist(), scores.astype(np.float64).tolist(), strict=True)
+    image_ids = [detections.image_ids[index] for index in detections.image_index]
+    scores = detections.scores.astype(np.float64)
+    rows = zip(image_ids, detections.labels.tolist(), bboxes.tolist(), scores.tolist(), strict=True)
     lines = [json.dumps(dict(zip(KEYS, row, strict=True)), ensure_ascii=False, allow_nan=False) for row in rows]
     write_text(path, "[\n" + ",\n".join(lines) + "\n]\n")
 
 
-def read_results(path: Path, image_ids: Sequence[str], classes: int) -> list[dict[str, np.ndarray]]:
+def read_results(path: Path, image_ids: Sequence[str], class_names: Sequence[str], split: str) -> SplitDetections:
     """Read COCO results of a split.
 
     Args:
         path: the file.
         image_ids: N ids of the split.
-        classes: C.
+        class_names: C names.
+        split: its name.
 
     Returns:
-        For each image in the order of `image_ids` boxes (n, 4) float32 xyxy, pixels of the original picture, scores
-        (n,) float32 and labels (n,) int64, in the order of the file.
+        The detections, of each image in the order of the file.
 
     Raises:
         UserError: no such file, no list in JSON, or the first entry that is not as stated above.
@@ -72,18 +67,12 @@ def read_results(path: Path, image_ids: Sequence[str], classes: int) -> list[dic
     rows: list[list[list[float]]] = [[] for _ in image_ids]
     for number, entry in enumerate(_load(path), 1):
         try:
-            rows[_read_image(entry, images)].append(_read_row(entry, classes))
+            rows[_read_image(entry, images)].append(_read_row(entry, len(class_names)))
         except ValueError as error:
             raise UserError(f"{path}: entry {number}: {error}") from error
     tables = [np.array(each, np.float64).reshape(-1, 6) for each in rows]
-    return [
-        {
-            "boxes": table[:, :4].astype(np.float32),
-            "scores": table[:, 4].astype(np.float32),
-            "labels": table[:, 5].astype(np.int64),
-        }
-        for table in tables
-    ]
+    found = [Detections(table[:, :4], table[:, 4], table[:, 5]) for table in tables]
+    return join_detections(image_ids, class_names, found, split)
 
 
 def _load(path: Path) -> list[Any]:
@@ -114,14 +103,14 @@ def _read_image(entry: Any, images: dict[str | int, list[int]]) -> int:
         ValueError: what is wrong, and how to mend it.
     """
     if not isinstance(entry, dict):
-        raise ValueError(f"{_short(entry)} is no object; write one with {', '.join(KEYS)}")
+        raise ValueError(f"{shorten(entry)} is no object; write one with {', '.join(KEYS)}")
     for key in KEYS:
         if key not in entry:
             raise ValueError(f"no {key}; every entry needs {', '.join(KEYS)}")
     image_id = entry["image_id"]
     found = images.get(image_id, []) if type(image_id) in (str, int) else []  # neither true nor 7.0
     if not found:
-        raise ValueError(f"image_id {_short(image_id)} is no image of the split; write ids as in ImageSets")
+        raise ValueError(f"image_id {shorten(image_id)} is no image of the split; write ids as in ImageSets")
     if len(found) > 1:
         raise ValueError(f"image_id {image_id} means {len(found)} images of the split; write the id as text")
     return found[0]
@@ -135,21 +124,16 @@ def _read_row(entry: dict[str, Any], classes: int) -> list[float]:
     """
     label, bbox, score = entry["category_id"], entry["bbox"], entry["score"]
     if type(label) is not int or not 1 <= label <= classes:
-        raise ValueError(f"category_id is {_short(label)}; write 1 to {classes}, in the order of classes.txt")
+        raise ValueError(f"category_id is {shorten(label)}; write 1 to {classes}, in the order of classes.txt")
     if not isinstance(bbox, list) or len(bbox) != 4 or not all(_is_number(value) for value in bbox):
-        raise ValueError(f"bbox is {_short(bbox)}; write [x, y, width, height] in finite numbers")
+        raise ValueError(f"bbox is {shorten(bbox)}; write [x, y, width, height] in finite numbers")
     x, y, width, height = bbox
     if width < 0 or height < 0:
-        raise ValueError(f"bbox is {_short(bbox)}, of negative size; write [x, y, width, height]")
+        raise ValueError(f"bbox is {shorten(bbox)}, of negative size; write [x, y, width, height]")
     if not _is_number(score):
-        raise ValueError(f"score is {_short(score)}; write a finite number")
+        raise ValueError(f"score is {shorten(score)}; write a finite number")
     return [x, y, x + width, y + height, score, label]
 
 
 def _is_number(value: Any) -> bool:
     return type(value) in (int, float) and abs(value) <= LARGEST  # NaN is not
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

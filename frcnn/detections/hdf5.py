@@ -1,9 +1,9 @@
 """detections.h5: the boxes that a detector found on one split of a dataset.
 
-The file, version 2 (N images, D detections, C classes):
+The file, version 3 (N images, D detections, C classes):
 
-    attributes       format = "frcnn detections", version = 2, split, made_from (JSON: what they come from, see
-                     `Detections`)
+    attributes       format = "frcnn detections", version = 3, split, provenance (JSON: what they come from, see
+                     `SplitDetections`)
     image_ids        (N,) UTF-8 text of fixed length, in the order of the split
     class_names      (C,) UTF-8 text of fixed length, without background
     offsets          (N + 1,) int64; image i owns rows offsets[i] to offsets[i + 1] of the next three
@@ -18,85 +18,31 @@ The same detections give the same bytes. A file whose name ends with .json holds
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
-from frcnn.data.voc.dataset import Annotation, read_annotations, read_classes, read_split
+from frcnn.data.voc.annotation import Annotation
+from frcnn.data.voc.dataset import VocDataset
 from frcnn.detections.coco_results import is_results, read_results, write_results
+from frcnn.detections.detections import SplitDetections
 from frcnn.errors import UserError
 from frcnn.files import atomic_path
+from frcnn.messages import first_few, first_line
 
-FORMAT, VERSION = "frcnn detections", 2
-
-
-@dataclass(frozen=True)
-class Detections:
-    """Detections on one split; see the top of the module for shapes, dtypes and units.
-
-    `made_from`, from `frcnn detect`: `weights` and `dataset` (SHA-256 of the weights file and over the split) and
-    `detect` (the parameters of that name). Empty where nothing is known, as of COCO results.
-    """
-
-    image_ids: list[str]
-    class_names: list[str]
-    offsets: np.ndarray
-    boxes: np.ndarray
-    scores: np.ndarray
-    labels: np.ndarray
-    split: str
-    made_from: dict[str, Any]
-
-    def rows(self, image: int) -> slice:
-        """Return the rows of `boxes`, `scores` and `labels` that belong to the image of this index."""
-        return slice(int(self.offsets[image]), int(self.offsets[image + 1]))
+FORMAT, VERSION = "frcnn detections", 3
 
 
-def pack_images(
-    image_ids: Sequence[str],
-    class_names: Sequence[str],
-    found: Sequence[Mapping[str, Any]],
-    split: str,
-    made_from: dict[str, Any],
-) -> Detections:
-    """Join the detections of single images.
-
-    Args:
-        image_ids: N names.
-        class_names: C names, without background.
-        found: for each image a mapping with boxes (n, 4), scores (n,) and labels (n,).
-        split: name of the split.
-        made_from: what found them in what; see `Detections`.
-    """
-    counts = [len(image["scores"]) for image in found]
-
-    def join(key: str, empty: np.ndarray) -> np.ndarray:
-        return np.concatenate([empty, *(np.asarray(image[key]).astype(empty.dtype) for image in found)])
-
-    return Detections(
-        image_ids=list(image_ids),
-        class_names=list(class_names),
-        offsets=np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int64),
-        boxes=join("boxes", np.empty((0, 4), np.float32)),
-        scores=join("scores", np.empty(0, np.float32)),
-        labels=join("labels", np.empty(0, np.int64)),
-        split=split,
-        made_from=made_from,
-    )
-
-
-def write_detections(path: Path, detections: Detections) -> None:
+def write_detections(path: Path, detections: SplitDetections) -> None:
     """Write detections, atomically; as COCO results if the name ends with .json.
 
     Raises:
         UserError: the folder cannot be written or the disk is full.
     """
     if is_results(path):
-        image_ids = np.repeat(np.array(detections.image_ids, object), np.diff(detections.offsets)).tolist()
-        write_results(path, image_ids, detections.boxes, detections.scores, detections.labels)
+        write_results(path, detections)
         return
     # HDF5 in memory first: HDF5 reports a full disk only when it closes the file, and not as an OSError.
     buffer = io.BytesIO()
@@ -104,14 +50,14 @@ def write_detections(path: Path, detections: Detections) -> None:
         file.attrs["format"] = FORMAT
         file.attrs["version"] = VERSION
         file.attrs["split"] = detections.split
-        file.attrs["made_from"] = json.dumps(detections.made_from, sort_keys=True, ensure_ascii=False)
+        file.attrs["provenance"] = json.dumps(detections.provenance, sort_keys=True, ensure_ascii=False)
         for name, values in _arrays(detections).items():
             file.create_dataset(name, data=values, track_times=False)
     with atomic_path(path) as temporary:
         temporary.write_bytes(buffer.getvalue())
 
 
-def read_detections(path: Path) -> Detections:
+def read_detections(path: Path) -> SplitDetections:
     """Read a detections file (HDF5).
 
     Raises:
@@ -122,7 +68,7 @@ def read_detections(path: Path) -> Detections:
     try:
         with h5py.File(path, "r") as file:
             _check_version(path, file.attrs)
-            detections = Detections(
+            detections = SplitDetections(
                 image_ids=_texts(file["image_ids"]),
                 class_names=_texts(file["class_names"]),
                 offsets=file["offsets"][()].astype(np.int64),
@@ -130,10 +76,10 @@ def read_detections(path: Path) -> Detections:
                 scores=file["scores"][()].astype(np.float32),
                 labels=file["labels"][()].astype(np.int64),
                 split=str(file.attrs["split"]),
-                made_from=dict(json.loads(file.attrs["made_from"])),
+                provenance=dict(json.loads(file.attrs["provenance"])),
             )
     except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
-        raise UserError(f"{path}: damaged, or not HDF5 ({_first_line(error)}); write it anew: frcnn detect") from error
+        raise UserError(f"{path}: damaged, or not HDF5 ({first_line(error)}); write it anew: frcnn detect") from error
     problem = _inconsistency(detections)
     if problem:
         raise UserError(f"{path}: {problem}; write it anew: frcnn detect")
@@ -141,25 +87,27 @@ def read_detections(path: Path) -> Detections:
 
 
 def read_with_annotations(
-    path: Path, dataset: Path, split: str, box_convention: str
-) -> tuple[Detections, list[Annotation]]:
+    path: Path, dataset: VocDataset, split: str, box_convention: str
+) -> tuple[SplitDetections, list[Annotation]]:
     """Read detections, HDF5 or COCO results (.json), and the ground truth of the split that they must be of.
+
+    Returns:
+        The detections, and the annotations in the order of their images.
 
     Raises:
         UserError: either cannot be read, or they do not belong together.
     """
-    class_names, image_ids = read_classes(dataset), read_split(dataset, split)
     if is_results(path):
-        found = read_results(path, image_ids, len(class_names))
-        detections = pack_images(image_ids, class_names, found, split, made_from={})
+        detections = read_results(path, dataset.split(split), dataset.class_names, split)
     else:
         detections = read_detections(path)
-        check_agreement(path, detections, split, class_names, image_ids)
-    return detections, read_annotations(dataset, split, box_convention)
+        check_agreement(path, detections, split, dataset.class_names, dataset.split(split))
+    annotations = {each.image_id: each for each in dataset.annotations(split, box_convention)}
+    return detections, [annotations[image_id] for image_id in detections.image_ids]
 
 
 def check_agreement(
-    path: Path, detections: Detections, split: str, class_names: Sequence[str], image_ids: Sequence[str]
+    path: Path, detections: SplitDetections, split: str, class_names: Sequence[str], image_ids: Sequence[str]
 ) -> None:
     """Check that detections belong to this split of a dataset; the images may come in any order.
 
@@ -178,16 +126,16 @@ def check_agreement(
             f"{path}: detections on split {detections.split!r}, not {split!r}; run frcnn detect on that one"
         )
     if detections.class_names != list(class_names):
-        theirs, ours = (_few(names) for names in (detections.class_names, class_names))
+        theirs, ours = (first_few(names) for names in (detections.class_names, class_names))
         raise UserError(f"{path}: made for the classes {theirs}, but the dataset has {ours}; run frcnn detect again")
     found, expected = set(detections.image_ids), set(image_ids)
     if missing := sorted(expected - found):
-        raise UserError(f"{path}: no entry for {_few(missing)} of split {split}; run frcnn detect again")
+        raise UserError(f"{path}: no entry for {first_few(missing)} of split {split}; run frcnn detect again")
     if unknown := sorted(found - expected):
-        raise UserError(f"{path}: holds {_few(unknown)}, not in split {split} of the dataset; run frcnn detect again")
+        raise UserError(f"{path}: holds {first_few(unknown)}, not in split {split} of the dataset; run frcnn detect again")
 
 
-def _arrays(detections: Detections) -> dict[str, np.ndarray]:
+def _arrays(detections: SplitDetections) -> dict[str, np.ndarray]:
     return {
         "image_ids": _fixed_length(detections.image_ids),
         "class_names": _fixed_length(detections.class_names),
@@ -219,7 +167,7 @@ def _check_version(path: Path, attributes: Mapping[str, Any]) -> None:
         )
 
 
-def _inconsistency(detections: Detections) -> str | None:
+def _inconsistency(detections: SplitDetections) -> str | None:
     """Return what contradicts the schema in a file that could be read, or None."""
     count, offsets, ids = len(detections.scores), detections.offsets, detections.image_ids
     if detections.boxes.shape != (count, 4) or detections.labels.shape != (count,):
@@ -233,12 +181,3 @@ def _inconsistency(detections: Detections) -> str | None:
     if count and not (detections.labels.min() >= 1 and detections.labels.max() <= len(detections.class_names)):
         return "a label names no class"
     return None
-
-
-def _few(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -15,18 +15,16 @@ import io
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from frcnn.boxes import area
-from frcnn.data.voc.dataset import Annotation
-from frcnn.evaluation.voc_ap import Objects, Scored, join_objects, locate
-
-if TYPE_CHECKING:
-    from frcnn.detections.hdf5 import Detections
+from frcnn.data.voc.annotation import Annotation
+from frcnn.detections.detections import SplitDetections
+from frcnn.evaluation.voc_ap import Objects, join_objects
 
 # What pycocotools calls `stats`, in its order. Sizes are areas of boxes in original pixels: below 32^2, 96^2, above.
 # AR_1, AR_10: with so many detections of a class and image.
@@ -42,19 +40,19 @@ class CocoResult:
     ap: list[float]
 
 
-def evaluate_coco(annotations: Sequence[Annotation], detections: "Detections") -> CocoResult:
+def evaluate_coco(annotations: Sequence[Annotation], detections: SplitDetections) -> CocoResult:
     """Judge the detections on a split; arguments as of frcnn.evaluation.voc_ap.evaluate."""
-    scored, classes = locate(annotations, detections), len(detections.class_names)
-    return evaluate_coco_arrays(join_objects(annotations), scored, len(annotations), classes)
+    return evaluate_coco_arrays(join_objects(annotations), detections)
 
 
-def evaluate_coco_arrays(objects: Objects, detections: Scored, images: int, classes: int) -> CocoResult:
-    """Judge detections in flat arrays, on images 0 to `images` - 1 and labels 1 to `classes`."""
+def evaluate_coco_arrays(objects: Objects, detections: SplitDetections) -> CocoResult:
+    """Judge detections against objects of the same images."""
+    images, classes = len(detections.image_ids), len(detections.class_names)
     difficult = [{"difficult": int(flag)} for flag in objects.difficult]
     scores = [{"score": float(score)} for score in detections.scores]
     with redirect_stdout(io.StringIO()):  # pycocotools prints its progress and a table
         truth = _index(objects.images, objects.boxes, objects.labels, difficult, images, classes)
-        found = _index(detections.images, detections.boxes, detections.labels, scores, images, classes)
+        found = _index(detections.image_index, detections.boxes, detections.labels, scores, images, classes)
         judge = _Judge(truth, found, "bbox")
         judge.evaluate()
         judge.accumulate()

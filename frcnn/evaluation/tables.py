@@ -1,8 +1,8 @@
 """The results of an evaluation as CSV texts with 6 digits."""
 
-import csv
-import io
 from collections.abc import Sequence
+
+import pandas as pd
 
 from frcnn.evaluation.curves import thin_curve
 from frcnn.evaluation.voc_ap import RULES, ClassResult
@@ -15,27 +15,22 @@ def ap_table(results: Sequence[ClassResult], coco: Sequence[float] | None = None
         results: of the classes in order.
         coco: COCO's AP of the same classes, for a column more.
     """
-    extra = ["AP_coco"] if coco is not None else []
-    rows = [["class", "objects", "detections", "recall", *(f"AP_{rule}" for rule in RULES), *extra]]
-    for i, result in enumerate(results):
-        values = [result.recall, *(result.ap[rule] for rule in RULES), *([coco[i]] if coco is not None else [])]
-        texts = [f"{value:.6f}" if result.objects else "" for value in values]
-        rows.append([result.name, str(result.objects), str(result.detections), *texts])
-    return _csv(rows)
+    table = pd.DataFrame(
+        [(each.name, each.objects, each.detections, each.recall, *(each.ap[rule] for rule in RULES)) for each in results],
+        columns=["class", "objects", "detections", "recall", *(f"AP_{rule}" for rule in RULES)],
+    )
+    if coco is not None:
+        table["AP_coco"] = list(coco)
+    return table.to_csv(index=False, float_format="%.6f")
 
 
 def curve_table(results: Sequence[ClassResult]) -> str:
     """Return the thinned precision-recall curve of each class that has objects, a row for each point."""
-    rows = [["class", "recall", "precision", "score"]]
-    for result in results:
-        if result.objects:
-            for i in thin_curve(result):
-                point = (result.recalls[i], result.precisions[i], result.scores[i])
-                rows.append([result.name, *(f"{value:.6f}" for value in point)])
-    return _csv(rows)
-
-
-def _csv(rows: list[list[str]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
+    rows = [
+        (result.name, result.recalls[i], result.precisions[i], result.scores[i])
+        for result in results
+        if result.objects
+        for i in thin_curve(result)
+    ]
+    table = pd.DataFrame(rows, columns=["class", "recall", "precision", "score"])
+    return table.to_csv(index=False, float_format="%.6f")

@@ -8,15 +8,13 @@ inclusive pixels.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from frcnn.data.voc.dataset import Annotation
+from frcnn.data.voc.annotation import Annotation
+from frcnn.detections.detections import SplitDetections
 from frcnn.evaluation.matching import FOUND, IGNORED, match_devkit, match_reference, pair
-
-if TYPE_CHECKING:
-    from frcnn.detections.hdf5 import Detections
 
 Rule = Literal["voc07", "area", "reference"]
 RULES: tuple[Rule, ...] = ("voc07", "area", "reference")
@@ -33,13 +31,12 @@ class Objects(NamedTuple):
     difficult: np.ndarray
 
 
-class Scored(NamedTuple):
-    """Detections on many images, in any order: images (D,) index, boxes (D, 4), scores (D,), labels (D,) 1..C."""
+class _Scored(NamedTuple):
+    """Detections of one class: images (D,) index, boxes (D, 4), scores (D,)."""
 
     images: np.ndarray
     boxes: np.ndarray
     scores: np.ndarray
-    labels: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -65,28 +62,20 @@ class ClassResult:
         return self.found / self.objects if self.objects else float("nan")
 
 
-def evaluate(annotations: Sequence[Annotation], detections: "Detections", iou_threshold: float) -> list[ClassResult]:
+def evaluate(
+    annotations: Sequence[Annotation], detections: SplitDetections, iou_threshold: float
+) -> list[ClassResult]:
     """Judge the detections on a split.
 
     Args:
-        annotations: ground truth of every image that `detections` names, in any order.
-        detections: see frcnn.detections.hdf5.
+        annotations: ground truth of the images of `detections`, in their order.
+        detections: of the split.
         iou_threshold: a detection finds an object if their IoU is greater.
 
     Returns:
-        One result a class, in the order of `detections.class_names`.
+        One result per class, in the order of `detections.class_names`.
     """
-    scored = locate(annotations, detections)
-    return evaluate_arrays(join_objects(annotations), scored, detections.class_names, iou_threshold)
-
-
-def locate(annotations: Sequence[Annotation], detections: "Detections") -> Scored:
-    """Return detections as flat arrays whose image indices are those of `annotations`, which name every image."""
-    index = {annotation.image_id: i for i, annotation in enumerate(annotations)}
-    images = np.array([index[image_id] for image_id in detections.image_ids], np.int64)
-    return Scored(
-        np.repeat(images, np.diff(detections.offsets)), detections.boxes, detections.scores, detections.labels
-    )
+    return evaluate_arrays(join_objects(annotations), detections, iou_threshold)
 
 
 def join_objects(annotations: Sequence[Annotation]) -> Objects:
@@ -100,20 +89,18 @@ def join_objects(annotations: Sequence[Annotation]) -> Objects:
     )
 
 
-def evaluate_arrays(
-    objects: Objects, detections: Scored, class_names: Sequence[str], iou_threshold: float
-) -> list[ClassResult]:
-    """Judge detections in flat arrays; one result a class, in the order of `class_names` (label 1 first)."""
+def evaluate_arrays(objects: Objects, detections: SplitDetections, iou_threshold: float) -> list[ClassResult]:
+    """Judge detections against objects of the same images; one result per class, label 1 first."""
     by_score = np.lexsort((-detections.scores, detections.labels))
     by_image = np.lexsort((objects.images, objects.labels))
-    detections = Scored(*(values[by_score] for values in detections))
+    scored = _Scored(*(values[by_score] for values in (detections.image_index, detections.boxes, detections.scores)))
     objects = Objects(*(values[by_image] for values in objects))
-    labels = np.arange(1, len(class_names) + 2)
-    detection_ends = np.searchsorted(detections.labels, labels)
+    labels = np.arange(1, len(detections.class_names) + 2)
+    detection_ends = np.searchsorted(detections.labels[by_score], labels)
     object_ends = np.searchsorted(objects.labels, labels)
     results = []
-    for i, name in enumerate(class_names):
-        of_class = Scored(*(values[detection_ends[i] : detection_ends[i + 1]] for values in detections))
+    for i, name in enumerate(detections.class_names):
+        of_class = _Scored(*(values[detection_ends[i] : detection_ends[i + 1]] for values in scored))
         targets = Objects(*(values[object_ends[i] : object_ends[i + 1]] for values in objects))
         results.append(_evaluate_class(name, targets, of_class, iou_threshold))
     return results
@@ -167,7 +154,7 @@ def average_precision(recalls: np.ndarray, precisions: np.ndarray, rule: Rule) -
     return float(np.sum(np.diff(recalls, prepend=0.0) * envelope[:-1]))
 
 
-def _evaluate_class(name: str, objects: Objects, detections: Scored, iou_threshold: float) -> ClassResult:
+def _evaluate_class(name: str, objects: Objects, detections: _Scored, iou_threshold: float) -> ClassResult:
     """Judge one class: objects in the order of images, detections by descending score."""
     count, total = len(detections.scores), int(np.count_nonzero(~objects.difficult))
     pairs = pair(detections.images, detections.boxes, objects.images, objects.boxes)

@@ -10,13 +10,13 @@ from typing import Any
 
 from torch import Tensor
 
-from frcnn.detector.config import TORCHVISION, Preprocessing
-from frcnn.detector.layouts import anchors_from_ratio_major, logit_from_two_way, swap_delta_axes
-from frcnn.importing.part import Part, Recognized, Tensors
+from frcnn.detector.config import PREPROCESSING, Preprocessing
+from frcnn.importing.rearrange import anchors_from_ratio_major, logit_from_two_way, swap_delta_axes
+from frcnn.importing.tensor_source import Recognized, Tensors, TensorSource
 
 RATIOS, SIZES = 3, 3
 # Of networks that started from Caffe's weights: the means in RGB order are subtracted from channels in BGR order.
-CAFFE_REVERSED = Preprocessing("BGR", 1.0, [122.7717, 115.9465, 102.9801], [1.0, 1.0, 1.0])
+CAFFE_REVERSED = Preprocessing(order="BGR", scale=1.0, mean=(122.7717, 115.9465, 102.9801), std=(1.0, 1.0, 1.0))
 
 MODULES = {
     "backbone.features": "extractor",
@@ -45,28 +45,30 @@ def preparation_of(config: Any) -> str | None:
 def recognize_chenyuntc(tensors: Tensors, preparation: str) -> Recognized:
     """Return what a checkpoint holds; the preparation is caffe or torchvision."""
     caffe = preparation == "caffe"
-    backbone, preprocessing = ("vgg16", CAFFE_REVERSED) if caffe else ("vgg16-torch", TORCHVISION)
+    backbone, preprocessing = ("vgg16", CAFFE_REVERSED) if caffe else ("vgg16-torch", PREPROCESSING["torchvision"])
     # fc7 comes after fc6 and a ReLU, or after a dropout, too.
     modules = MODULES | {"head.classifier.3": f"head.classifier.{3 if 'head.classifier.3.weight' in tensors else 2}"}
     layout = f"chenyuntc's checkpoint ({preparation})"
-    return Recognized(layout, backbone, preprocessing, tensors, partial(_parts, modules), class_bias="head.score.bias")
+    return Recognized(
+        layout, backbone, preprocessing, tensors, partial(_sources, modules), class_bias="head.score.bias"
+    )
 
 
-def _parts(modules: dict[str, str], expected: Tensors) -> dict[str, Part]:
-    parts = {}
+def _sources(modules: dict[str, str], expected: Tensors) -> dict[str, TensorSource]:
+    sources = {}
     for name, tensor in expected.items():
         module = next(module for module in modules if name.startswith(f"{module}."))
         there = modules[module] + name.removeprefix(module)
         rows, *rest = tensor.shape
         if module == "rpn.objectness":
-            parts[name] = Part(there, (2 * rows, *rest), _objectness)
+            sources[name] = TensorSource(there, (2 * rows, *rest), _objectness)
         elif module == "rpn.deltas":
-            parts[name] = Part(there, (rows, *rest), _rpn_deltas)
+            sources[name] = TensorSource(there, (rows, *rest), _rpn_deltas)
         elif module == "predictor.deltas":
-            parts[name] = Part(there, (rows + 4, *rest), _roi_deltas)
+            sources[name] = TensorSource(there, (rows + 4, *rest), _roi_deltas)
         else:
-            parts[name] = Part(there, (rows, *rest))
-    return parts
+            sources[name] = TensorSource(there, (rows, *rest))
+    return sources
 
 
 def _objectness(rows: Tensor) -> Tensor:

@@ -1,54 +1,53 @@
-"""Turn a recognised file into tensors or a network of ours."""
+"""Turn a recognized file into arrays of ours."""
 
 import torch
 
+from frcnn.backbones import BACKBONES
 from frcnn.detector.config import DetectorConfig
+from frcnn.detector.interfaces import Weights
+from frcnn.detector.weights_file import check_fit
 from frcnn.errors import UserError
-from frcnn.importing.part import Recognized, Tensors
+from frcnn.importing.tensor_source import Recognized, Tensors
+from frcnn.params import Model
 from frcnn.pytorch.backbones.resnet import build_resnet
 from frcnn.pytorch.backbones.vgg import build_vgg
 from frcnn.pytorch.faster_rcnn import FasterRCNN
-from frcnn.pytorch.weights import check_fit
 
 
 def fixed_parameters(found: Recognized) -> list[str]:
     """Return the parameters that a detector's file fixes, as `section.key=value`; all layouts here have these."""
-    vgg = found.backbone.startswith("vgg")
+    backbone = BACKBONES[found.backbone]
     return [
         f"model.backbone={found.backbone}",
-        f"model.weights={'caffe' if found.backbone == 'vgg16' else 'imagenet'}",
+        f"model.weights={'caffe' if backbone.preprocessing == 'caffe' else 'imagenet'}",
         "model.weights_sha256=null",
         "model.width=64",
         "model.norm=frozen",
-        "model.roi_size=7",
-        *([] if vgg else ["model.dropout=0"]),
+        "model.roi_pool.size=7",
+        *([] if backbone.family == "vgg" else ["model.dropout=0"]),
         "anchors.anchor_sizes=[128, 256, 512]",
         "anchors.anchor_ratios=[0.5, 1, 2]",
         "anchors.anchor_offset=0.5",
     ]
 
 
-def initial_tensors(found: Recognized, source: str) -> Tensors:
+def classification_weights(found: Recognized, source: str) -> Weights:
     """Return backbone and head of classification weights under torchvision's names, float32.
 
     Raises:
         UserError: missing, unexpected or misshapen tensors, named as the file names them.
     """
+    build = build_vgg if BACKBONES[found.backbone].family == "vgg" else build_resnet
     with torch.device("meta"):
-        if found.backbone.startswith("vgg"):
-            vgg = build_vgg(freeze_at=0, dropout=0)
-            expected = [part.state_dict() for part in vgg]
-        else:
-            resnet = build_resnet(found.backbone, width=64, norm="frozen", freeze_at=0, head_pool="avg")
-            expected = [part.state_dict() for part in resnet]
-    return convert(found, expected[0] | expected[1], source)
+        backbone, head = build(Model(backbone=found.backbone))
+    return convert(found, backbone.state_dict() | head.state_dict(), source)
 
 
-def detector(found: Recognized, config: DetectorConfig, source: str) -> FasterRCNN:
-    """Return the detector that a file holds.
+def detector_weights(found: Recognized, config: DetectorConfig, source: str) -> Weights:
+    """Return the weights of the detector that a file holds, float32.
 
     Raises:
-        UserError: the number of classes is not that of the configuration; or as `initial_tensors`.
+        UserError: the number of classes is not that of the configuration; or as `classification_weights`.
     """
     bias = found.tensors.get(str(found.class_bias))
     if bias is not None and bias.numel() - 1 != len(config.class_names):
@@ -57,14 +56,13 @@ def detector(found: Recognized, config: DetectorConfig, source: str) -> FasterRC
             "name a list of its own with --classes"
         )
     with torch.device("meta"):
-        model = FasterRCNN(config)
-    model.load_state_dict(convert(found, model.state_dict(), source), assign=True)
-    return model
+        expected = FasterRCNN(config).state_dict()
+    return convert(found, expected, source)
 
 
-def convert(found: Recognized, expected: Tensors, source: str) -> Tensors:
-    """Return tensors of the names and shapes of `expected`, whose values are not looked at."""
-    parts = found.parts(expected)
-    there = {part.name: torch.empty(tuple(part.shape), device="meta") for part in parts.values()}
+def convert(found: Recognized, expected: Tensors, source: str) -> Weights:
+    """Return arrays of the names and shapes of `expected`, whose values do not count."""
+    sources = found.sources(expected)
+    there = {each.name: torch.empty(tuple(each.shape), device="meta") for each in sources.values()}
     check_fit(found.tensors, there, source)
-    return {name: part.convert(found.tensors[part.name].float()).contiguous() for name, part in parts.items()}
+    return {name: each.convert(found.tensors[each.name].float()).contiguous().numpy() for name, each in sources.items()}

@@ -4,22 +4,19 @@ A layer's group holds a kernel and a bias, directly or in further groups, under 
 files of the first Keras, `LAYER_W_1:0`, `LAYER_b_1:0`.
 """
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import h5py
-import numpy as np
 import torch
 from torch import Tensor
 
-from frcnn.detector.config import CAFFE
-from frcnn.detector.layouts import VGG_LAYERS, conv_from_keras, dense_from_keras, flattened_from_keras
+from frcnn.detector.config import PREPROCESSING
+from frcnn.detector.layouts import VGG_LAYERS, from_keras
 from frcnn.errors import UserError
-from frcnn.importing.part import Part, Recognized, Tensors
+from frcnn.importing.tensor_source import Recognized, Tensors, TensorSource
 
 CLASSIFIER = "predictions"  # of 1,000 ImageNet classes
-ROI_SIZE = 7
 
 
 def recognize_keras_vgg(path: Path) -> Recognized:
@@ -37,7 +34,7 @@ def recognize_keras_vgg(path: Path) -> Recognized:
     if not any(name.startswith("block1_conv1/") for name in tensors):
         raise UserError(f"{path}: an HDF5 file without Keras's VGG-16 (no layer block1_conv1)")
     layout = f"VGG-16 (caffe), Keras's {'model' if whole_model else 'weights'} file"
-    return Recognized(layout, "vgg16", CAFFE, tensors, _parts)
+    return Recognized(layout, "vgg16", PREPROCESSING["caffe"], tensors, _sources)
 
 
 def _read(root: h5py.Group) -> Tensors:
@@ -60,21 +57,21 @@ def _role(path: str) -> str:
     return {"W_1": "kernel", "b_1": "bias"}.get(name[-3:], name)
 
 
-def _parts(expected: Tensors) -> dict[str, Part]:
-    return {name: _part(name, tensor) for name, tensor in expected.items()}
+def _sources(expected: Tensors) -> dict[str, TensorSource]:
+    return {name: _source(name, tensor) for name, tensor in expected.items()}
 
 
-def _part(name: str, tensor: Tensor) -> Part:
+def _source(name: str, tensor: Tensor) -> TensorSource:
     layer, kind = name.rsplit(".", 1)
     if kind == "bias":
-        return Part(f"{VGG_LAYERS[layer]}/bias", tensor.shape)
-    there = f"{VGG_LAYERS[layer]}/kernel"
+        return TensorSource(f"{VGG_LAYERS[layer]}/bias", tensor.shape)
     if tensor.dim() == 4:
         outputs, inputs, rows, columns = tensor.shape
-        return Part(there, (rows, columns, inputs, outputs), partial(_on_array, conv_from_keras))
-    function = partial(flattened_from_keras, size=ROI_SIZE) if layer == "classifier.0" else dense_from_keras
-    return Part(there, tuple(tensor.shape[::-1]), partial(_on_array, function))
+        shape: tuple[int, ...] = (rows, columns, inputs, outputs)
+    else:
+        shape = tuple(tensor.shape[::-1])
+    return TensorSource(f"{VGG_LAYERS[layer]}/kernel", shape, partial(_from_keras, name))
 
 
-def _on_array(function: Callable[[np.ndarray], np.ndarray], tensor: Tensor) -> Tensor:
-    return torch.from_numpy(function(tensor.numpy()))
+def _from_keras(name: str, tensor: Tensor) -> Tensor:
+    return torch.from_numpy(from_keras(name, tensor.numpy()))

@@ -1,4 +1,4 @@
-"""Recognise weight files of other projects by their content, never by their name."""
+"""Recognize weight files of other projects by their content, never by their name."""
 
 from pathlib import Path
 from typing import Any
@@ -6,12 +6,13 @@ from typing import Any
 import h5py
 from torch import Tensor
 
+from frcnn.backbones import BACKBONES
 from frcnn.errors import UserError
 from frcnn.fetching.published import CAFFE_VGG16, imagenet_weights
 from frcnn.importing.chenyuntc import is_chenyuntc, preparation_of, recognize_chenyuntc
 from frcnn.importing.keras_vgg import recognize_keras_vgg
-from frcnn.importing.part import Recognized, Tensors
 from frcnn.importing.reference import is_reference, recognize_reference
+from frcnn.importing.tensor_source import Recognized, Tensors
 from frcnn.importing.torchvision_names import is_resnet, is_vgg, recognize_resnet, recognize_vgg
 from frcnn.training.initial_weights import COUNTER, read_torch
 
@@ -60,7 +61,7 @@ def _published(sha256: str) -> str | None:
 
 
 def _agreeing(found: Recognized, preparation: str | None, path: Path) -> Recognized:
-    _settle("caffe" if found.backbone == "vgg16" else "torchvision", preparation, path)
+    _settle(BACKBONES[found.backbone].preprocessing, preparation, path)
     return found
 
 

@@ -7,9 +7,11 @@ has, as ours, no rows for background. Files from before November 2022 name fc6 a
 
 from functools import partial
 
-from frcnn.detector.config import preprocessing_of
-from frcnn.detector.layouts import VGG_LAYERS, swap_delta_axes
-from frcnn.importing.part import Part, Recognized, Tensors, unchanged
+from frcnn.backbones import BACKBONES
+from frcnn.detector.config import PREPROCESSING
+from frcnn.detector.layouts import VGG_LAYERS
+from frcnn.importing.rearrange import swap_delta_axes
+from frcnn.importing.tensor_source import Recognized, Tensors, TensorSource, unchanged
 from frcnn.importing.torchvision_names import resnet_of
 
 STAGE1 = "_stage1_feature_extractor."
@@ -51,9 +53,9 @@ def recognize_reference(tensors: Tensors, path: str) -> Recognized:
     return Recognized(
         "reference checkpoint",
         backbone,
-        preprocessing_of(backbone),
+        PREPROCESSING[BACKBONES[backbone].preprocessing],
         tensors,
-        partial(_parts, modules | OUTPUTS),
+        partial(_sources, modules | OUTPUTS),
         class_bias=f"{HEAD}_classifier.bias",
     )
 
@@ -74,10 +76,10 @@ def _backbone(tensors: Tensors, path: str) -> tuple[str, dict[str, str]]:
     }
 
 
-def _parts(modules: dict[str, str], expected: Tensors) -> dict[str, Part]:
-    parts = {}
+def _sources(modules: dict[str, str], expected: Tensors) -> dict[str, TensorSource]:
+    sources = {}
     for name, tensor in expected.items():
         module = next(module for module in modules if name.startswith(f"{module}."))
         convert = swap_delta_axes if module.endswith(".deltas") else unchanged
-        parts[name] = Part(modules[module] + name.removeprefix(module), tensor.shape, convert)
-    return parts
+        sources[name] = TensorSource(modules[module] + name.removeprefix(module), tensor.shape, convert)
+    return sources

@@ -2,12 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 
-from torchvision.models.resnet import Bottleneck
-
-from frcnn.detector.config import TORCHVISION, preprocessing_of
+from frcnn.backbones import BACKBONES
+from frcnn.detector.config import PREPROCESSING
 from frcnn.errors import UserError
-from frcnn.importing.part import Part, Recognized, Tensors
-from frcnn.pytorch.backbones.resnet import LAYERS
+from frcnn.importing.tensor_source import Recognized, Tensors, TensorSource
 from frcnn.training.initial_weights import UNUSED
 
 
@@ -25,7 +23,7 @@ def recognize_vgg(tensors: Tensors, preparation: str) -> Recognized:
     """Return what VGG-16's weights are; the preparation is caffe or torchvision, which the names do not tell."""
     backbone = "vgg16" if preparation == "caffe" else "vgg16-torch"
     layout = f"VGG-16 ({preparation}), torchvision's names"
-    return Recognized(layout, backbone, preprocessing_of(backbone), _used(tensors), same_parts)
+    return Recognized(layout, backbone, PREPROCESSING[preparation], _used(tensors), same_sources)
 
 
 def recognize_resnet(tensors: Tensors, path: str) -> Recognized:
@@ -35,7 +33,9 @@ def recognize_resnet(tensors: Tensors, path: str) -> Recognized:
         UserError: it is of no known depth.
     """
     backbone = resnet_of(tensors, [f"layer{stage}." for stage in (1, 2, 3, 4)], path)
-    return Recognized(f"{backbone}, torchvision's names", backbone, TORCHVISION, _used(tensors), same_parts)
+    return Recognized(
+        f"{backbone}, torchvision's names", backbone, PREPROCESSING["torchvision"], _used(tensors), same_sources
+    )
 
 
 def resnet_of(names: Iterable[str], stages: Sequence[str], path: str) -> str:
@@ -49,15 +49,18 @@ def resnet_of(names: Iterable[str], stages: Sequence[str], path: str) -> str:
         len({name.removeprefix(stage).split(".")[0] for name in names if name.startswith(stage)}) for stage in stages
     ]
     bottleneck = any(".conv3." in name for name in names)
-    for backbone, (block, layers) in LAYERS.items():
-        if layers == blocks and (block is Bottleneck) == bottleneck:
-            return backbone
-    raise UserError(f"{path}: a ResNet with {', '.join(map(str, blocks))} blocks, which is none of {', '.join(LAYERS)}")
+    resnets = {name: backbone for name, backbone in BACKBONES.items() if backbone.family == "resnet"}
+    for name, backbone in resnets.items():
+        if list(backbone.blocks) == blocks and backbone.bottleneck == bottleneck:
+            return name
+    raise UserError(
+        f"{path}: a ResNet with {', '.join(map(str, blocks))} blocks, which is none of {', '.join(resnets)}"
+    )
 
 
-def same_parts(expected: Tensors) -> dict[str, Part]:
-    """Return parts of equal names and shapes."""
-    return {name: Part(name, tensor.shape) for name, tensor in expected.items()}
+def same_sources(expected: Tensors) -> dict[str, TensorSource]:
+    """Return sources of equal names and shapes."""
+    return {name: TensorSource(name, tensor.shape) for name, tensor in expected.items()}
 
 
 def _used(tensors: Tensors) -> Tensors:

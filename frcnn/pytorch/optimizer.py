@@ -1,12 +1,12 @@
-"""Optimizer and learning rate of a phase (py-faster-rcnn's SGD, or Adam or AdamW for training from scratch)."""
+"""The optimizer of a phase (py-faster-rcnn's SGD, or Adam or AdamW for training from scratch)."""
 
 import torch
 from torch import nn
 
-from frcnn.params import Phase, Train
+from frcnn.params import Optimizer
 
 
-def build_optimizer(model: nn.Module, train: Train) -> torch.optim.Optimizer:
+def build_optimizer(model: nn.Module, settings: Optimizer) -> torch.optim.Optimizer:
     """Return the optimizer of all trained tensors; its learning rates are set by `set_learning_rate`.
 
     Biases and norms (tensors of one dimension) have their own rate multiplier and weight decay.
@@ -15,33 +15,19 @@ def build_optimizer(model: nn.Module, train: Train) -> torch.optim.Optimizer:
     groups = [
         {
             "params": [parameter for parameter in trained if parameter.ndim > 1],
-            "weight_decay": train.weight_decay,
+            "weight_decay": settings.weight_decay,
             "lr_mult": 1.0,
         },
         {
             "params": [parameter for parameter in trained if parameter.ndim == 1],
-            "weight_decay": train.bias_weight_decay,
-            "lr_mult": train.bias_lr_mult,
+            "weight_decay": settings.bias_weight_decay,
+            "lr_mult": settings.bias_lr_mult,
         },
     ]
-    if train.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=0.0, momentum=train.momentum, fused=True)
-    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[train.optimizer]
+    if settings.name == "sgd":
+        return torch.optim.SGD(groups, lr=0.0, momentum=settings.momentum, fused=True)
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.name]
     return kind(groups, lr=0.0, fused=True)
-
-
-def learning_rate(step: int, phase: Phase, train: Train) -> float:
-    """Return the rate of a step (from 0): constant after a linear rise over `warmup_steps`.
-
-    With `base_batch_size` the phase's rate is for so many images a step of the optimizer and grows in proportion to
-    their number (Goyal et al., 2017, section 2.1).
-    """
-    rate = phase.learning_rate
-    if train.base_batch_size is not None:
-        rate *= train.batch_size * train.grad_accum / train.base_batch_size
-    if step >= phase.warmup_steps:
-        return rate
-    return rate * max(1e-3, step / phase.warmup_steps)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

@@ -5,18 +5,23 @@ from torch import Tensor
 from torchvision.ops import batched_nms
 
 from frcnn import boxes
-from frcnn.params import Detect
-from frcnn.pytorch.sampling import ROI_DELTA_STD
+from frcnn.detector.config import ROI_DELTA_STD
+from frcnn.params import Postprocessing
 
 
 @torch.no_grad()
 def select_detections(
-    rois: Tensor, class_logits: Tensor, deltas: Tensor, limit: tuple[int, int], settings: Detect, delta_clamp: bool
+    rois: Tensor,
+    class_logits: Tensor,
+    deltas: Tensor,
+    limit: tuple[int, int],
+    settings: Postprocessing,
+    delta_clamp: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return one image's detections, best first.
 
     Args:
-        rois: (R, 4); class_logits: (R, C + 1); deltas: (R, C, 4), normalised.
+        rois: (R, 4); class_logits: (R, C + 1); deltas: (R, C, 4), normalized.
         limit: largest x and y of a box, in resized pixels.
 
     Returns:

@@ -1,8 +1,8 @@
 """Cut a fixed grid of features out of the map for every RoI: RoIAlign (Mask R-CNN, section 3), RoIPool (Fast R-CNN),
-or the maxima of 2 x 2 bilinear samples a bin ("crop"), as implementations by TensorFlow's crop_and_resize take them.
+or the maxima of 2 x 2 bilinear samples per bin ("crop"), as implementations by TensorFlow's crop_and_resize take them.
 
 For training, RoIAlign is written as two matrix products. Its bilinear samples and their mean separate into rows and
-columns, so out = rows @ features @ columns^T with one small matrix an RoI and axis. That agrees with torchvision's
+columns, so out = rows @ features @ columns^T with one small matrix per RoI and axis. That agrees with torchvision's
 RoIAlign (aligned=True), and its backward pass is a matrix product too: faster on the CPU, and free of the atomic
 additions that make torchvision's differ from run to run on a GPU. Without gradients torchvision's operator is used,
 which is the faster one there.
@@ -13,50 +13,44 @@ import torchvision
 from torch import Tensor
 from torch.nn import functional
 
+from frcnn.anchors.grid import STRIDE
+from frcnn.params import RoIPool
 from frcnn.pytorch.device import at_least_float32
 
 
-def pool_rois(
-    features: Tensor,
-    grids: list[tuple[int, int]],
-    rois: Tensor,
-    *,
-    op: str,
-    size: int,
-    sampling_ratio: int,
-    clip: bool,
-    stride: int,
-) -> Tensor:
+def pool_rois(features: Tensor, grids: list[tuple[int, int]], rois: Tensor, settings: RoIPool) -> Tensor:
     """Return the features (N, S, D, size, size) of the RoIs of every image.
 
     Args:
-        features: (N, D, H, W), padded at the right and bottom; `grids` are each image's own (rows, columns).
+        features: (N, D, H, W), padded at the right and bottom.
+        grids: each image's own (rows, columns).
         rois: (N, S, 4) in pixels of the resized image.
-        op: "align", "pool" or "crop".
-        sampling_ratio: samples a bin and axis of RoIAlign.
-        clip: move the RoIs into the image's own grid, so that no bin lies outside it and stays 0; "crop" always does.
-        stride: pixels a cell.
+        settings: operator, size, samples per bin and axis of RoIAlign; `clip` moves the RoIs into the image's own
+            grid, so that no bin lies outside it and is 0; "crop" always does.
     """
-    if op == "crop":
+    if settings.op == "crop":
         samples = pool_rois(
-            features, grids, rois, op="align", size=2 * size, sampling_ratio=1, clip=True, stride=stride
+            features, grids, rois, RoIPool(op="align", size=2 * settings.size, sampling_ratio=1, clip=True)
         )
         return functional.max_pool2d(samples.flatten(0, 1), 2).unflatten(0, samples.shape[:2])
-    features = at_least_float32(features)
+    features, size = at_least_float32(features), settings.size
     cells = torch.tensor(grids, dtype=rois.dtype).to(rois.device)[:, None, [1, 0]]  # (N, 1, 2): columns, rows
-    if clip:
-        last = 1 if op == "pool" else 0  # RoIPool rounds to the index of the last cell, RoIAlign ends at its edge
-        rois = torch.minimum(rois.clamp(min=0), (cells - last).repeat(1, 1, 2) * stride)
-    if op == "align" and torch.is_grad_enabled():
+    if settings.clip:
+        last = (
+            1 if settings.op == "pool" else 0
+        )  # RoIPool rounds to the index of the last cell, RoIAlign ends at its edge
+        rois = torch.minimum(rois.clamp(min=0), (cells - last).repeat(1, 1, 2) * STRIDE)
+    if settings.op == "align" and torch.is_grad_enabled():
         with torch.autocast(features.device.type, enabled=False):
-            return roi_align(features, cells, rois / stride, size, sampling_ratio)
+            return roi_align(features, cells, rois / STRIDE, size, settings.sampling_ratio)
     pooled = []
     for maps, (rows, columns), image_rois in zip(features, grids, rois, strict=True):
         own = maps[None, :, :rows, :columns]
-        if op == "pool":
-            pooled.append(torchvision.ops.roi_pool(own, [image_rois], size, 1 / stride))
+        if settings.op == "pool":
+            pooled.append(torchvision.ops.roi_pool(own, [image_rois], size, 1 / STRIDE))
         else:
-            pooled.append(torchvision.ops.roi_align(own, [image_rois], size, 1 / stride, sampling_ratio, aligned=True))
+            ratio = settings.sampling_ratio
+            pooled.append(torchvision.ops.roi_align(own, [image_rois], size, 1 / STRIDE, ratio, aligned=True))
     return torch.stack(pooled)
 
 

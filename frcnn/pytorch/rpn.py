@@ -1,6 +1,7 @@
 """Region proposal network (Faster R-CNN, section 3.1): a score and four deltas for every anchor.
 
-Shapes: N images, (H, W) cells of the padded feature map, K anchors a cell, A = H * W * K in the order of anchors.grid.
+Shapes: N images, (H, W) cells of the padded feature map, K anchors per cell, A = H * W * K anchors in the order of
+frcnn.anchors.grid.
 """
 
 import torch
@@ -9,6 +10,7 @@ from torch.nn import functional as F
 from torchvision.ops import nms
 
 from frcnn import boxes
+from frcnn.params import Model, Postprocessing, RPNTraining
 from frcnn.pytorch.device import at_least_float32
 
 
@@ -42,7 +44,7 @@ def rpn_losses(
 
     Args:
         logits: (N, A); deltas: (N, A, 4).
-        index: (N, S) int64, the sampled anchors; labels: (N, S) in {1, 0, -1}, -1 fills up.
+        index: (N, S) int64, the sampled anchors; labels: (N, S) in {1, 0, -1}, padding is -1.
         target_deltas: (N, S, 4), used where labels are 1.
         sigma: smooth L1 is quadratic below 1 / sigma^2.
     """
@@ -56,66 +58,43 @@ def rpn_losses(
     return loss_cls, loss_box
 
 
-def proposing_anchors(
-    anchors: Tensor,
-    grid: tuple[int, int],
-    own_grids: list[tuple[int, int]],
-    sizes: list[tuple[int, int]],
-    exclude_edge: bool,
-) -> Tensor:
-    """Return which anchors may yield proposals, (N, A) bool: those of each image's own grid, not of the padding.
-
-    Args:
-        anchors: (A, 4) of the padded map, whose (rows, columns) are `grid`; `own_grids` are those of the images.
-        sizes: (width, height) of each image in resized pixels, without padding.
-        exclude_edge: leave out anchors that cross the border of the image.
-    """
-    inside = torch.zeros(len(sizes), *grid, len(anchors) // (grid[0] * grid[1]), dtype=torch.bool)
-    for image, (rows, columns) in enumerate(own_grids):
-        inside[image, :rows, :columns] = True
-    inside = inside.flatten(1)
-    if exclude_edge:
-        limits = torch.tensor(sizes)[:, None]
-        inside &= ((anchors[:, :2] >= 0) & (anchors[:, 2:] <= limits)).all(-1)
-    return inside
-
-
 @torch.no_grad()
 def generate_proposals(
     logits: Tensor,
     deltas: Tensor,
     anchors: Tensor,
     sizes: list[tuple[int, int]],
-    inside: Tensor,
-    *,
-    pre_nms_topk: int,
-    post_nms_topk: int,
-    nms_threshold: float,
-    min_size: float,
-    delta_clamp: bool,
+    allowed: Tensor,
+    settings: RPNTraining | Postprocessing,
+    model: Model,
 ) -> tuple[Tensor, Tensor]:
     """Turn the RPN's output into proposals (N, T, 4) float32 xyxy in resized pixels, best first.
 
-    The best `pre_nms_topk` anchors are decoded and clipped to the image, boxes with a side below `min_size` pixels
-    dropped, the rest thinned by NMS to `post_nms_topk`. Proposals carry no gradient.
+    The best `pre_nms_topk` anchors are decoded and clipped to the image, boxes with a side below
+    `model.proposals.min_size` pixels dropped, the rest reduced by NMS to `post_nms_topk`. Proposals carry no gradient.
 
     Args:
-        logits: (N, A); deltas: (N, A, 4); anchors: (A, 4) of the padded map.
+        logits: (N, A).
+        deltas: (N, A, 4).
+        anchors: (A, 4) of the padded feature map.
         sizes: (width, height) of each image in resized pixels, without padding.
-        inside: (N, A) bool, see `proposing_anchors`; the others yield nothing.
+        allowed: (N, A) bool, see `frcnn.anchors.grid.proposing_anchors`; the others become no proposals.
+        settings: how many to keep.
+        model: what counts as a proposal.
 
     Returns:
-        Proposals, T = post_nms_topk, and which are real, (N, T) bool; the others, zero, fill up.
+        Proposals, T = post_nms_topk, and which are real, (N, T) bool; padding is 0.
     """
-    scores = logits.masked_fill(~inside, -torch.inf)
-    proposals = logits.new_zeros(len(sizes), post_nms_topk, 4)
-    real = torch.zeros(len(sizes), post_nms_topk, dtype=torch.bool, device=logits.device)
+    count = settings.post_nms_topk
+    scores = logits.masked_fill(~allowed, -torch.inf)
+    proposals = logits.new_zeros(len(sizes), count, 4)
+    real = torch.zeros(len(sizes), count, dtype=torch.bool, device=logits.device)
     for image, (width, height) in enumerate(sizes):
-        order = scores[image].argsort(descending=True, stable=True)[:pre_nms_topk]
-        candidates = boxes.clip(boxes.decode(deltas[image, order], anchors[order], delta_clamp), width, height)
+        order = scores[image].argsort(descending=True, stable=True)[: settings.pre_nms_topk]
+        candidates = boxes.clip(boxes.decode(deltas[image, order], anchors[order], model.delta_clamp), width, height)
         sides = candidates[:, 2:] - candidates[:, :2]
-        big = (sides >= min_size).all(1) & (sides > 0).all(1) & scores[image, order].isfinite()
+        big = (sides >= model.proposals.min_size).all(1) & (sides > 0).all(1) & scores[image, order].isfinite()
         candidates, best = candidates[big], scores[image, order][big]
-        kept = candidates[nms(candidates, best, nms_threshold)[:post_nms_topk]]
+        kept = candidates[nms(candidates, best, model.proposals.nms_threshold)[:count]]
         proposals[image, : len(kept)], real[image, : len(kept)] = kept, True
     return proposals, real

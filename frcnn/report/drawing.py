@@ -11,6 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from frcnn.data.voc.annotation import Annotation
+from frcnn.detections.detections import Detections
+
 SHORT_SIDE = 480  # px: smaller pictures are enlarged by a whole factor to about this
 WHITE, BLACK, GREEN, YELLOW = (255, 255, 255), (0, 0, 0), (0, 230, 64), (255, 220, 0)
 # Far apart in hue or lightness, and none close to the green of the objects; later classes turn the hue on.
@@ -35,43 +38,34 @@ def class_color(label: int) -> Color:
 
 
 def draw(
-    image: np.ndarray,
-    boxes: np.ndarray,
-    labels: np.ndarray,
-    scores: np.ndarray | None,
-    class_names: Sequence[str],
-    gt_boxes: np.ndarray | None = None,
-    gt_labels: np.ndarray | None = None,
+    image: np.ndarray, detections: Detections, class_names: Sequence[str], annotation: Annotation | None = None
 ) -> np.ndarray:
-    """Draw detections, and ground truth below them.
+    """Draw detections, and the objects of an annotation below them.
 
-    A detection is a solid box in the colour of its class with the name and score on a filled ground; an object of the
-    ground truth is a dashed green box with its name in green on black.
+    A detection is a solid box in the color of its class with the name and score on a filled ground; an object is a
+    dashed green box with its name in green on black.
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        boxes: (n, 4) of the detections.
-        labels: (n,).
-        scores: (n,), or None to write the name alone.
+        detections: in pixels of the image.
         class_names: without background; label 1 is the first.
-        gt_boxes: (m, 4) of the ground truth, if there is one to show.
-        gt_labels: (m,).
+        annotation: the ground truth, if it is to be shown.
 
     Returns:
         (kH, kW, 3) uint8, enlarged by a whole k if the picture is small.
     """
     canvas = _Canvas.of(image)
     tags: list[_Tag] = []
-    if gt_boxes is not None and gt_labels is not None:
-        for box, label in zip(gt_boxes, gt_labels, strict=True):
+    if annotation is not None:
+        for box, label in zip(annotation.boxes, annotation.labels, strict=True):
             canvas.dashed(box, GREEN)
             tags.append(_Tag(canvas.scaled(box), class_names[label - 1], GREEN, BLACK, below=True))
-    order = range(len(boxes)) if scores is None else np.argsort(scores, kind="stable")
-    for i in order:  # the surest on top
-        color = class_color(int(labels[i]))
-        canvas.solid(boxes[i], color)
-        text = class_names[labels[i] - 1] + ("" if scores is None else f" {scores[i]:.2f}")
-        tags.append(_Tag(canvas.scaled(boxes[i]), text, _readable_on(color), color))
+    for i in np.argsort(detections.scores, kind="stable"):  # the highest score on top
+        box, label = detections.boxes[i], int(detections.labels[i])
+        color = class_color(label)
+        canvas.solid(box, color)
+        text = f"{class_names[label - 1]} {detections.scores[i]:.2f}"
+        tags.append(_Tag(canvas.scaled(box), text, _readable_on(color), color))
     canvas.write(tags[::-1])
     return np.asarray(canvas.picture)
 

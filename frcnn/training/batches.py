@@ -5,28 +5,29 @@ number of loading workers changes nothing.
 """
 
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from frcnn.anchors.grid import feature_grid
-from frcnn.anchors.label import Labels
 from frcnn.anchors.targets import AnchorTargets
+from frcnn.arrays import size_of
 from frcnn.data.resizing.resample import mirror, resize
-from frcnn.data.resizing.sizes import by_shape
+from frcnn.data.resizing.sizes import order_by_shape
 from frcnn.data.voc.pictures import read_picture
+from frcnn.detector.batch import Batch, pad_images
 from frcnn.errors import UserError
 from frcnn.params import Params
-from frcnn.pytorch.faster_rcnn import Batch
-from frcnn.pytorch.inference import pad_images
-from frcnn.pytorch.sampling import sample_anchors
-from frcnn.training.cache import PictureCache
+from frcnn.training.picture_cache import PictureCache
+from frcnn.training.minibatch import sample_anchors
 
 SHUFFLE, FLIP_AND_SAMPLE = 0, 1  # streams of random numbers
-POOL = 4  # batches: less padding than 5% of VOC's pixels at batch 16, and neighbours still change by chance
+POOL = 4  # batches: less padding than 5% of VOC's pixels at batch 16, and neighbors still change by chance
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,9 @@ def plan_epoch(source: Source, indices: np.ndarray, phase: int, epoch: int) -> l
     upright = size[shuffled, 1] > size[shuffled, 0]
     batches = []
     for group in (shuffled[~upright], shuffled[upright]):
-        batches_a_pool = min(POOL, max(1, len(group) // (POOL * train.batch_size)))  # few images: few neighbours
-        for pool in _cut(group, batches_a_pool * train.batch_size):
-            batches += _cut(pool[by_shape(size[pool])], train.batch_size)
+        batches_per_pool = min(POOL, max(1, len(group) // (POOL * train.batch_size)))  # few images: few neighbors
+        for pool in _cut(group, batches_per_pool * train.batch_size):
+            batches += _cut(pool[order_by_shape(size[pool])], train.batch_size)
     return [batches[i] for i in rng.permutation(len(batches))]
 
 
@@ -64,50 +65,52 @@ def _cut(indices: np.ndarray, length: int) -> list[np.ndarray]:
     return [indices[i : i + length] for i in range(0, len(indices), length)]
 
 
-class EpochBatches(Dataset[Batch]):
-    """The batches of one epoch, made on demand in a loading worker."""
+class EpochBatches(Dataset[Any]):
+    """The batches of one epoch, made on demand in a loading process."""
 
     def __init__(
         self,
         source: Source,
         plan: list[np.ndarray],
-        phase: int,
-        epoch: int,
-        augment: bool = True,
-        part: tuple[int, int] = (0, 1),
+        key: tuple[int, int],
+        to_inputs: Callable[[Batch], Any],
+        share: tuple[int, int] = (0, 1),
     ) -> None:
-        """Serve the plan's batches; `augment` allows flipping.
+        """Serve the plan's batches.
 
-        Of each batch only `part` is served, (rank, world) of `distributed`: every `world`-th image from `rank` on, or
-        where there is none the first, which must not count. It is padded as the whole batch would be.
+        Args:
+            key: (phase, epoch), which decide flips and samples; phase 0 is validation, without flips.
+            to_inputs: applied to each batch in the process that makes it.
+            share: (rank, world) of `distributed`: of each batch every `world`-th image from `rank` on, or where there
+                is none the first, which must not count. It is padded as the whole batch would be.
         """
-        self.source, self.plan, self.augment, self.part = source, plan, augment, part
-        self.key = (phase, epoch)
+        self.source, self.plan, self.key, self.to_inputs, self.share = source, plan, key, to_inputs, share
 
     def __len__(self) -> int:
         """Return the number of batches."""
         return len(self.plan)
 
-    def __getitem__(self, step: int) -> Batch:
-        """Return batch `step` of the epoch."""
+    def __getitem__(self, step: int) -> Any:
+        """Return the inputs for batch `step` of the epoch."""
         whole = self.plan[step]
-        rank, world = self.part
+        rank, world = self.share
         own = whole[rank::world] if rank < len(whole) else whole[:1]
         width, height = map(int, self.source.targets.size[whole].max(0))
-        return collate([self._sample(int(index)) for index in own], self.source, (width, height))
+        return self.to_inputs(collate([self._sample(int(index)) for index in own], self.source, (width, height)))
 
     def _sample(self, index: int) -> "Sample":
         train = self.source.params.train
         rng = np.random.default_rng((train.seed, FLIP_AND_SAMPLE, *self.key, index))
-        flip = self.augment and rng.random() < train.flip_probability
+        flip = self.key[0] > 0 and rng.random() < train.flip_probability
         return load_sample(self.source, index, flip, rng)
 
 
-def loader(batches: EpochBatches, start: int, workers: int, pin: bool) -> DataLoader[Batch]:
-    """Return an iterable over the batches from `start` on, in order."""
+def loader(batches: EpochBatches, start: int, workers: int, pin: bool) -> DataLoader[Any]:
+    """Return an iterable over the inputs of the batches from `start` on, in order."""
     return DataLoader(
         batches,
         batch_size=None,
+        collate_fn=_unchanged,
         sampler=range(start, len(batches)),
         num_workers=workers,
         pin_memory=pin,
@@ -115,6 +118,11 @@ def loader(batches: EpochBatches, start: int, workers: int, pin: bool) -> DataLo
         worker_init_fn=_ignore_signals,
         multiprocessing_context="fork" if workers and batches.source.cache else None,  # which shares the cache
     )
+
+
+def _unchanged(inputs: Any) -> Any:
+    """Return the inputs as they are; by default NumPy arrays would become tensors."""
+    return inputs
 
 
 def _ignore_signals(worker: int) -> None:
@@ -134,18 +142,18 @@ class Sample:
     anchor_index: np.ndarray
     anchor_labels: np.ndarray
     anchor_deltas: np.ndarray
-    roi_keys: np.ndarray
+    roi_priorities: np.ndarray
 
 
 def load_sample(source: Source, index: int, flip: bool, rng: np.random.Generator) -> Sample:
-    """Read one picture, resize and flip it, and draw the anchors of its RPN minibatch."""
+    """Read one picture, resize and flip it, and sample the anchors of its RPN minibatch."""
     labels, gt_labels = source.targets.image(index, flip)
     image = _resized(source, index)
     if flip:
         image = mirror(image)  # the same bytes as resizing the mirror image
-    anchors = draw_anchors(labels, source.params, rng)
-    keys = rng.random(source.params.train.post_nms_topk + len(gt_labels), np.float32)
-    return Sample(source.targets.image_ids[index], image, labels.gt_boxes, gt_labels, *anchors, keys)
+    anchors = sample_anchors(labels, source.params.train.rpn, rng)
+    priorities = rng.random(source.params.train.rpn.post_nms_topk + len(gt_labels), np.float32)
+    return Sample(source.targets.image_ids[index], image, labels.gt_boxes, gt_labels, *anchors, priorities)
 
 
 def _resized(source: Source, index: int) -> np.ndarray:
@@ -155,7 +163,7 @@ def _resized(source: Source, index: int) -> np.ndarray:
         return kept
     path = source.pictures[index]
     picture = read_picture(path)
-    if (picture.shape[1], picture.shape[0]) != tuple(targets.size_original[index]):
+    if size_of(picture) != tuple(targets.size_original[index]):
         raise UserError(f"{path}: not the size that anchors.h5 was made for; run `frcnn anchors` again")
     width, height = map(int, targets.size[index])
     image = resize(picture, width, height, source.params.data.interpolation)
@@ -164,49 +172,33 @@ def _resized(source: Source, index: int) -> np.ndarray:
     return image
 
 
-def draw_anchors(labels: Labels, params: Params, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return index (S,), labels (S,) and deltas (S, 4) of the sampled anchors, S = rpn_batch, -1 labels fill up."""
-    train = params.train
-    negatives = np.flatnonzero(np.unpackbits(labels.negative_bits))
-    chosen, background = sample_anchors(
-        len(labels.positive_index), negatives, train.rpn_batch, train.rpn_pos_fraction, rng
-    )
-    index = np.zeros(train.rpn_batch, np.int64)
-    kind = np.full(train.rpn_batch, -1, np.int64)
-    deltas = np.zeros((train.rpn_batch, 4), np.float32)
-    end = len(chosen) + len(background)
-    index[: len(chosen)], index[len(chosen) : end] = labels.positive_index[chosen], background
-    kind[: len(chosen)], kind[len(chosen) : end] = 1, 0
-    deltas[: len(chosen)] = labels.positive_delta[chosen]
-    return index, kind, deltas
-
-
 def collate(samples: list[Sample], source: Source, least: tuple[int, int] = (0, 0)) -> Batch:
     """Pad samples to a common size, at least this (width, height); anchors move from their own grids to the padded."""
     images = pad_images([sample.image for sample in samples], least)
-    model, anchors = source.params.model, source.params.anchors
-    per_cell = len(anchors.anchor_sizes) * len(anchors.anchor_ratios)
-    _, columns = feature_grid(images.shape[3], images.shape[2], model.backbone)
+    sizes = [size_of(sample.image) for sample in samples]
+    backbone, per_cell = source.params.model.backbone, source.params.anchors.per_cell
+    _, columns = feature_grid((images.shape[2], images.shape[1]), backbone)
     index = []
-    for sample in samples:
-        _, own_columns = feature_grid(sample.image.shape[1], sample.image.shape[0], model.backbone)
+    for sample, size in zip(samples, sizes, strict=True):
+        _, own_columns = feature_grid(size, backbone)
         row, rest = np.divmod(sample.anchor_index, own_columns * per_cell)
         index.append(row * columns * per_cell + rest)
-    most = max(len(sample.gt_labels) for sample in samples)
-    gt_boxes = np.zeros((len(samples), most, 4), np.float32)
-    gt_labels = np.zeros((len(samples), most), np.int64)
-    keys = np.zeros((len(samples), source.params.train.post_nms_topk + most), np.float32)
-    for i, sample in enumerate(samples):
-        keys[i, : len(sample.roi_keys)] = sample.roi_keys
-        gt_boxes[i, : len(sample.gt_boxes)], gt_labels[i, : len(sample.gt_labels)] = sample.gt_boxes, sample.gt_labels
     return Batch(
         images,
-        [(sample.image.shape[1], sample.image.shape[0]) for sample in samples],
-        torch.from_numpy(gt_boxes),
-        torch.from_numpy(gt_labels),
-        torch.from_numpy(np.stack(index)),
-        torch.from_numpy(np.stack([sample.anchor_labels for sample in samples])),
-        torch.from_numpy(np.stack([sample.anchor_deltas for sample in samples])),
-        torch.from_numpy(keys),
+        sizes,
+        _pad([sample.gt_boxes for sample in samples]),
+        _pad([sample.gt_labels for sample in samples]),
+        np.stack(index),
+        np.stack([sample.anchor_labels for sample in samples]),
+        np.stack([sample.anchor_deltas for sample in samples]),
+        _pad([sample.roi_priorities for sample in samples]),
         [sample.image_id for sample in samples],
     )
+
+
+def _pad(rows: list[np.ndarray]) -> np.ndarray:
+    """Stack arrays of different lengths (n, ...) as (N, most, ...), padded with 0."""
+    padded = np.zeros((len(rows), max(map(len, rows)), *rows[0].shape[1:]), rows[0].dtype)
+    for target, row in zip(padded, rows, strict=True):
+        target[: len(row)] = row
+    return padded

@@ -1,11 +1,10 @@
 """Keep an interrupted phase: one file, replaced atomically, and a lock so that two trainers never share it."""
 
-import fcntl
 import hashlib
 import json
 import pickle
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +12,27 @@ import torch
 
 import frcnn
 from frcnn.errors import UserError
-from frcnn.files import atomic_path
+from frcnn.files import atomic_path, locked
 
-# The code that decides a training's result; a change of it makes a checkpoint void.
-CODE = ("boxes.py", "distributed.py", "params.py", "anchors", "data", "detector", "pytorch", "training")
+# The code that training imports, and thus decides its result; a change of it makes a checkpoint void. A test compares.
+CODE = (
+    "__init__.py", "allocation.py", "anchors", "arrays.py", "backbones.py", "boxes.py", "data/__init__.py",
+    "data/resizing", "data/voc", "detections/__init__.py", "detections/detections.py", "detector", "distributed.py",
+    "errors.py", "files.py", "frameworks.py", "messages.py", "params.py", "pytorch", "training",
+)  # fmt: skip
 KERAS_CODE = ("keras",)
-VALIDATION_CODE = ("evaluation/matching.py", "evaluation/voc_ap.py")  # decides which epoch is best
+# It decides which epoch is best.
+VALIDATION_CODE = ("evaluation/__init__.py", "evaluation/matching.py", "evaluation/voc_ap.py")
 
 
-def fingerprint(recipe: dict[str, Any], validation: bool = False, keras: bool = False) -> str:
-    """Return a digest of a recipe (parameters and digests of inputs) and of the code that executes it.
+def fingerprint(provenance: dict[str, Any], validation: bool = False, keras: bool = False) -> str:
+    """Return a digest of parameters and inputs, and of the code that trains with them.
 
     Without validation, or without Keras, an edit of their code leaves the digest alone: a finished phase is then not
     trained again.
     """
     root = Path(frcnn.__file__).parent
-    digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps(provenance, sort_keys=True).encode())
     for part in CODE + (VALIDATION_CODE if validation else ()) + (KERAS_CODE if keras else ()):
         for path in sorted((root / part).rglob("*.py")) if (root / part).is_dir() else [root / part]:
             digest.update(path.read_bytes())
@@ -66,16 +70,14 @@ def exclusive(folder: Path) -> Iterator[None]:
     Raises:
         UserError: another training holds it, or the folder cannot be made.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / "lock").open("w")  # noqa: SIM115 - closed below, which releases the lock
-    except OSError as error:
-        raise UserError(f"{folder}: cannot keep checkpoints here: {error.strerror}") from error
-    with file:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(f"{folder}: another training is running here; wait for it or stop it") from error
+            folder.mkdir(parents=True, exist_ok=True)
+            held = stack.enter_context(locked(folder / "lock", wait=False))
+        except OSError as error:
+            raise UserError(f"{folder}: cannot keep checkpoints here: {error.strerror}") from error
+        if not held:
+            raise UserError(f"{folder}: another training is running here; wait for it or stop it")
         for abandoned in folder.glob(".*.tmp"):  # by a run that was killed while it saved
             abandoned.unlink()
         yield

@@ -1,8 +1,8 @@
-"""Start backbone and head from ImageNet classification weights with torchvision's key names.
+"""Files of ImageNet classification weights with torchvision's key names, from which backbone and head start.
 
 They come as a state dict saved by torch, or as the .safetensors file that `frcnn import-weights` makes of other files:
-tensors of backbone and head, float32, and one metadata key `frcnn`, a JSON object: schema, version, library (version),
-backbone, preprocessing (what pictures the weights expect), made_from (SHA-256 and layout of the file imported).
+arrays of backbone and head, float32, and one metadata key `frcnn`, a JSON object: schema, version, library (version),
+backbone, preprocessing (what pictures the weights expect), provenance (SHA-256 and layout of the file imported).
 """
 
 import json
@@ -14,14 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from torch import Tensor, nn
+from torch import Tensor
 
-from frcnn.detector.config import Preprocessing
-from frcnn.detector.tensor_file import read_object, read_tensors, write_tensors
+from frcnn.detector.config import DetectorConfig, Preprocessing
+from frcnn.detector.interfaces import Weights
+from frcnn.detector.tensor_file import read_header, read_tensors, write_tensors
 from frcnn.errors import UserError
 from frcnn.params import from_dict, to_dict
-from frcnn.pytorch.faster_rcnn import FasterRCNN
-from frcnn.pytorch.weights import check_fit
 
 SCHEMA, VERSION = "frcnn-initial-weights", 1
 # The classifier of 1,000 ImageNet classes, which a detector has no use for.
@@ -32,32 +31,21 @@ _SCALAR: Any = np.float64(0).__reduce__()[0]
 NUMPY_FLOAT: list[Any] = [_SCALAR, (_SCALAR, "numpy.core.multiarray.scalar"), np.dtype, type(np.dtype(np.float64))]
 
 
-def load_pretrained(model: FasterRCNN, path: Path) -> None:
-    """Load a file of classification weights into backbone and head.
+def read_initial(path: Path, config: DetectorConfig) -> Weights:
+    """Read classification weights for the backbone and head of a detector, under torchvision's names, float32.
 
     Raises:
-        UserError: no such file, of no such format, made for another backbone or other pictures, or its tensors are not
-            exactly those of the backbone and head; then nothing is loaded.
+        UserError: no such file, of no such format, or made for another backbone or other pictures.
     """
-    tensors = {name: tensor for name, tensor in _read(model, path).items() if not name.startswith(UNUSED)}
-    parts = nn.ModuleList([model.backbone, model.head])
-    own_names = {name.split(".", 1)[1]: name for name in parts.state_dict() if not name.endswith(COUNTER)}
-    tensors = {name: tensor for name, tensor in tensors.items() if not name.endswith(COUNTER)}
-    own = parts.state_dict()
-    check_fit(tensors, {name: own[own_name] for name, own_name in own_names.items()}, str(path))
-    parts.load_state_dict(own | {own_name: tensors[name] for name, own_name in own_names.items()})
-
-
-def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """Read a state dict saved by torch.
-
-    Raises:
-        UserError: see `read_torch`; or not a mapping of names to tensors.
-    """
-    tensors = read_torch(path)
-    if not isinstance(tensors, dict) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
-        raise UserError(f"{path}: holds no plain state dict of tensors; make one with `frcnn import-weights`")
-    return tensors
+    if _is_safetensors(path):
+        _check_header(path, config)
+        arrays = read_tensors(path)
+    else:
+        tensors = read_torch(path)
+        if not isinstance(tensors, dict) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
+            raise UserError(f"{path}: holds no plain state dict of tensors; make one with `frcnn import-weights`")
+        arrays = {name: tensor.float().numpy() for name, tensor in tensors.items()}
+    return {name: array for name, array in arrays.items() if not name.startswith(UNUSED) and not name.endswith(COUNTER)}
 
 
 def read_torch(path: Path) -> Any:
@@ -79,41 +67,30 @@ def read_torch(path: Path) -> Any:
         raise UserError(f"{path}: not a readable file of weights saved by torch (.pth)") from error
 
 
-def save_initial(
-    path: Path, tensors: dict[str, Tensor], backbone: str, preprocessing: Preprocessing, made_from: dict[str, Any]
+def write_initial(
+    path: Path, weights: Weights, backbone: str, preprocessing: Preprocessing, provenance: dict[str, Any]
 ) -> None:
     """Write initial weights; the same content gives the same bytes.
 
     Args:
-        tensors: backbone and head under torchvision's names, on the CPU and contiguous.
-        made_from: digest and layout of the file that they come from.
+        weights: of backbone and head under torchvision's names.
+        provenance: digest and layout of the file that they come from.
 
     Raises:
         UserError: the file cannot be written.
     """
-    about = {
+    header = {
         "schema": SCHEMA,
         "version": VERSION,
         "backbone": backbone,
         "preprocessing": to_dict(preprocessing),
-        "made_from": made_from,
+        "provenance": provenance,
     }
-    write_tensors(path, tensors, about)
-
-
-def _read(model: FasterRCNN, path: Path) -> dict[str, Tensor]:
-    if not _is_safetensors(path):
-        return read_state_dict(path)
-    about, config = _read_about(path), model.config
-    if about["backbone"] != config.model.backbone:
-        raise UserError(f"{path}: made for model.backbone: {about['backbone']}, not {config.model.backbone}")
-    if from_dict(Preprocessing, about["preprocessing"], str(path)) != config.preprocessing:
-        raise UserError(f"{path}: expects pictures prepared in another way than for {config.model.backbone} here")
-    return read_tensors(path)
+    write_tensors(path, weights, header)
 
 
 def _is_safetensors(path: Path) -> bool:
-    """Tell by content: after the length (8 bytes) of a .safetensors file's header stands its JSON object."""
+    """Tell by content: after the length (8 bytes) of a .safetensors file's header comes its JSON object."""
     try:
         with path.open("rb") as file:
             return file.read(9)[8:] == b"{"
@@ -121,14 +98,17 @@ def _is_safetensors(path: Path) -> bool:
         return False  # reading says what is wrong
 
 
-def _read_about(path: Path) -> dict[str, Any]:
+def _check_header(path: Path, config: DetectorConfig) -> None:
     try:
-        about = read_object(path)
+        header = read_header(path)
     except (OSError, SafetensorError, json.JSONDecodeError) as error:
         raise UserError(f"{path}: not a readable file of initial weights ({error})") from error
-    if about.get("schema") != SCHEMA or about.get("version") != VERSION:
+    if header.get("schema") != SCHEMA or header.get("version") != VERSION:
         raise UserError(
-            f"{path}: not initial weights of version {VERSION} ({about.get('schema', 'no schema')}); "
+            f"{path}: not initial weights of version {VERSION} ({header.get('schema', 'no schema')}); "
             "make them with `frcnn import-weights`"
         )
-    return about
+    if header["backbone"] != config.model.backbone:
+        raise UserError(f"{path}: made for model.backbone: {header['backbone']}, not {config.model.backbone}")
+    if from_dict(Preprocessing, header["preprocessing"], str(path)) != config.preprocessing:
+        raise UserError(f"{path}: expects other preprocessing of pictures than {config.model.backbone} has here")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from frcnn import distributed
-from frcnn.pytorch.faster_rcnn import LOSSES
+from frcnn.detector.config import LOSSES
 
 COLUMNS = ("epoch", "step", "images", "learning_rate", *LOSSES, "loss", "val_loss", "val_mAP")
 
@@ -53,7 +53,7 @@ class Log:
         self._pending.clear()
 
     def means(self) -> dict[str, float]:
-        """Return the mean losses an image since the last row (right after one: its own), and their sum `loss`."""
+        """Return the mean losses per image since the last row (right after one: its own), and their sum `loss`."""
         if not self.images and self.rows:
             return {name: self.rows[-1][name] for name in (*LOSSES, "loss")}
         means = {

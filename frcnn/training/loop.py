@@ -4,6 +4,7 @@ The network is a `Learner`, torch's or TensorFlow's. Several processes run this 
 batch; see `frcnn.distributed`.
 """
 
+import json
 import math
 import time
 from collections.abc import Callable
@@ -12,16 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from frcnn import distributed
 from frcnn.data.voc.annotation import Annotation
+from frcnn.detector.interfaces import Learner, Weights
+from frcnn.messages import differences, first_few
 from frcnn.params import Phase, Train
-from frcnn.pytorch.faster_rcnn import Batch
-from frcnn.pytorch.learner import Learner
-from frcnn.pytorch.optimizer import learning_rate
 from frcnn.training.batches import EpochBatches, Source, loader, plan_epoch
 from frcnn.training.checkpoint import load_checkpoint, save_checkpoint
 from frcnn.training.log import Log
+from frcnn.training.schedule import learning_rate
 from frcnn.training.validation import split_held_out, validate
 
 COLLECT_EVERY = 10  # steps on CUDA between looks at the losses, which make the host wait for the device
@@ -38,6 +40,7 @@ class Job:
     Attributes:
         number: 1 or 2.
         fingerprint: of everything that decides the result; a checkpoint of another is not resumed.
+        provenance: parameters and digests that the fingerprint is made of, beside the code.
         held_out: annotations of the images that validation uses, in the order of `split_held_out`.
         checkpoint_seconds: time between checkpoints within an epoch.
         log_steps: steps between rows of the log; every epoch ends with one.
@@ -48,6 +51,7 @@ class Job:
     source: Source
     fingerprint: str
     checkpoint: Path
+    provenance: dict[str, Any] = field(default_factory=dict)
     workers: int = 0
     held_out: list[Annotation] = field(default_factory=list)
     checkpoint_seconds: float = 300
@@ -110,17 +114,19 @@ def train_phase(
         (job.fingerprint, state.step, state.epoch),
         f"{job.checkpoint}: not what the main process has; all need the same data, weights and checkpoints",
     )
-    indices, held_out = split_held_out(len(job.source.targets), job.train.val_fraction, job.train.seed)
+    indices, held_out = split_held_out(len(job.source.targets), job.train.validation.fraction, job.train.seed)
     while state.epoch < job.phase.epochs:
         _train_epoch(learner, job, state, indices, on_step, should_stop)
         more = {}
-        if len(held_out) and ((state.epoch + 1) % job.train.val_every == 0 or state.epoch + 1 == job.phase.epochs):
+        if len(held_out) and (
+            (state.epoch + 1) % job.train.validation.every == 0 or state.epoch + 1 == job.phase.epochs
+        ):
             more = validate(learner, job.source, held_out, job.held_out, job.workers)
             _keep_best(learner, state, more["val_mAP"])
         state.log.close_row(state.epoch + 1, state.step, learning_rate(state.step - 1, job.phase, job.train), **more)
         state.epoch, state.offset = state.epoch + 1, 0
         _save(learner, job, state)
-    if job.train.keep == "best" and state.best:
+    if job.train.validation.keep == "best" and state.best:
         learner.load_weights(state.best["model"])
     return state.log.rows
 
@@ -134,12 +140,12 @@ def _train_epoch(
     should_stop: Callable[[], bool],
 ) -> None:
     plan = plan_epoch(job.source, indices, job.number, state.epoch)
-    part = (distributed.rank(), distributed.world())
-    batches = EpochBatches(job.source, plan, job.number, state.epoch, part=part)
-    cuda, saved = learner.device.type == "cuda", time.monotonic()
-    for batch in loader(batches, state.offset, job.workers, pin=cuda):
-        updated = _step(learner, job, state, batch, plan)
-        if not cuda or state.step % COLLECT_EVERY == 0:
+    share = (distributed.rank(), distributed.world())
+    batches = EpochBatches(job.source, plan, (job.number, state.epoch), learner.to_inputs, share)
+    saved = time.monotonic()
+    for inputs in loader(batches, state.offset, job.workers, pin=learner.cuda):
+        updated = _step(learner, job, state, inputs, plan)
+        if not learner.cuda or state.step % COLLECT_EVERY == 0:
             state.log.collect()
         on_step(_report(job, state, len(plan)))
         if state.step % job.log_steps == 0 and state.offset < len(plan):
@@ -156,15 +162,15 @@ def _train_epoch(
     state.log.collect()
 
 
-def _step(learner: Learner, job: Job, state: _State, batch: Batch, plan: list[np.ndarray]) -> bool:
+def _step(learner: Learner, job: Job, state: _State, inputs: Any, plan: list[np.ndarray]) -> bool:
     """Do this process's share of one of the epoch's batches; return whether the optimizer moved."""
-    place = state.offset % job.train.grad_accum
-    group = min(job.train.grad_accum, len(plan) - state.offset + place)  # the epoch's last may be smaller
-    updated = place + 1 == group
+    position = state.offset % job.train.grad_accum
+    group = min(job.train.grad_accum, len(plan) - state.offset + position)  # the epoch's last may be smaller
+    updated = position + 1 == group
     whole = plan[state.offset]
-    key = (job.train.seed, job.number, state.step, distributed.rank())
-    found = learner.backward(batch, len(whole), group, updated, key)
-    state.log.add(state.step + 1, [job.source.targets.image_ids[index] for index in whole], found)
+    seed = (job.train.seed, job.number, state.step, distributed.rank())
+    losses = learner.backward(inputs, len(whole), group, updated, seed)
+    state.log.add(state.step + 1, [job.source.targets.image_ids[index] for index in whole], losses)
     if updated:
         learner.update(learning_rate(state.step, job.phase, job.train))
     state.step += 1
@@ -172,14 +178,14 @@ def _step(learner: Learner, job: Job, state: _State, batch: Batch, plan: list[np
     return updated
 
 
-def _report(job: Job, state: _State, steps_an_epoch: int) -> Report:
-    steps = job.phase.epochs * steps_an_epoch
+def _report(job: Job, state: _State, steps_per_epoch: int) -> Report:
+    steps = job.phase.epochs * steps_per_epoch
     return Report(state.epoch + 1, state.step, steps, state.step * job.train.batch_size, state.log.means())
 
 
 def _keep_best(learner: Learner, state: _State, score: float) -> None:
     if state.best is None or score > state.best["val_mAP"] or math.isnan(state.best["val_mAP"]):
-        copied = {name: tensor.detach().cpu().clone() for name, tensor in learner.weights().items()}
+        copied = {name: array.copy() for name, array in learner.weights().items()}
         state.best = {"val_mAP": score, "epoch": state.epoch + 1, "model": copied}
 
 
@@ -187,7 +193,8 @@ def _save(learner: Learner, job: Job, state: _State) -> None:
     state.log.collect()  # never save what a non-finite loss has spoilt
     content = {
         "fingerprint": job.fingerprint,
-        "model": learner.weights(),
+        "provenance": json.dumps(job.provenance),
+        "model": _tensors(learner.weights()),
         "optimizer": learner.optimizer_state(),
         "rows": state.log.rows,
         "sums": state.log.sums,
@@ -195,7 +202,7 @@ def _save(learner: Learner, job: Job, state: _State) -> None:
         "epoch": state.epoch,
         "offset": state.offset,
         "step": state.step,
-        "best": state.best,
+        "best": state.best and state.best | {"model": _tensors(state.best["model"])},
     }
     if distributed.is_main():
         save_checkpoint(job.checkpoint, content)
@@ -206,13 +213,28 @@ def _resume(learner: Learner, job: Job, state: _State) -> str:
     if content is None:
         return f"phase {job.number}: {job.phase.epochs} epochs"
     if content.get("fingerprint") != job.fingerprint:
-        reason = "of other parameters, data or code" if "fingerprint" in content else "not readable"
-        return f"{job.checkpoint}: {reason}; starting over"
-    learner.load_weights(content["model"])
+        return f"{job.checkpoint}: {_reason(content, job)}; starting over"
+    learner.load_weights(_arrays(content["model"]))
     learner.load_optimizer_state(content["optimizer"])
     state.log = Log(content["rows"], content["sums"], content["images"])
     state.epoch, state.offset, state.step = content["epoch"], content["offset"], content["step"]
-    state.best = content["best"]
+    state.best = content["best"] and content["best"] | {"model": _arrays(content["best"]["model"])}
     if state.epoch == job.phase.epochs:
-        return f"{job.checkpoint}: finished already; its result is written again (--fresh trains anew)"
+        return f"{job.checkpoint}: finished already; its result is written again (--fresh trains again)"
     return f"{job.checkpoint}: going on after step {state.step}, in epoch {state.epoch + 1} of {job.phase.epochs}"
+
+
+def _reason(content: dict[str, Any], job: Job) -> str:
+    """Say why a checkpoint is not resumed."""
+    if "provenance" not in content:
+        return "not a readable checkpoint of this version"
+    changed = differences(json.loads(content["provenance"]), json.loads(json.dumps(job.provenance)))
+    return f"made with {first_few(changed)}" if changed else "made by other code"
+
+
+def _tensors(weights: Weights) -> dict[str, torch.Tensor]:
+    return {name: torch.from_numpy(array) for name, array in weights.items()}
+
+
+def _arrays(tensors: dict[str, torch.Tensor]) -> Weights:
+    return {name: tensor.numpy() for name, tensor in tensors.items()}

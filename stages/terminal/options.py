@@ -13,16 +13,17 @@ DETECTIONS = Path("data/detections.h5")
 RENDERS = Path("data/renders")
 METRICS = Path("metrics")
 
-ParamsFile = Annotated[Path, typer.Option("--params", metavar="FILE", help="Parameter file.")]
+ParamsFile = Annotated[Path, typer.Option("--params", metavar="FILE", help="Parameter file, or demo or reference.")]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", "-S", metavar="KEY=VALUE", help="Replace one parameter, as train.batch_size=4; repeatable."),
+    typer.Option("--set", "-S", metavar="KEY=VALUE", help="Replace one parameter, such as train.batch_size=4; repeatable."),
 ]
 Dataset = Annotated[Path, typer.Option("--dataset", metavar="FOLDER", help="Dataset in VOC layout.")]
 AnchorsFile = Annotated[Path, typer.Option("--anchors", metavar="FILE", help="Anchor targets.")]
 Weights = Annotated[Path, typer.Option("--weights", metavar="FILE", help="Weights of a trained detector.")]
 Detections = Annotated[Path, typer.Option("--detections", metavar="FILE", help="Detections; .json: COCO results.")]
+Split = Annotated[str | None, typer.Option("--split", metavar="NAME", help="Split; default: splits.test.")]
 Device = Annotated[
     str, typer.Option("--device", metavar="DEVICE", help="cpu, cuda, cuda:1, or auto.", envvar="FRCNN_DEVICE")
 ]
-Workers = Annotated[int | None, typer.Option("--workers", min=0, help="Parallel workers; default: one a core.")]
+Workers = Annotated[int | None, typer.Option("--workers", min=0, help="Parallel workers; default: one per core.")]

@@ -1,55 +1,112 @@
-"""params.yaml: every mistake is one line that names the key."""
+"""params.yaml: every key known and in range, every mistake a line that names the key; the presets; the JSON schema."""
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from frcnn.errors import UserError
-from frcnn.params import load_params
+from frcnn.params import PRESETS, Params, Section, from_dict, json_schema, load_params, to_dict
 
 ROOT = Path(__file__).resolve().parents[2]
+NAMES = sorted(path.stem for path in PRESETS.glob("*.yaml"))
+GENERATE = "generate it: json.dumps(json_schema(), indent=2) and a line break"
 
 
-@pytest.mark.parametrize("name", ["params.yaml", "params.demo.yaml", "params.reference.yaml"])
-def test_the_files_of_the_project_are_complete(name: str) -> None:
-    params = load_params(ROOT / name)
+def leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (dotted name, value) of everything that is not a non-empty mapping."""
+    if isinstance(tree, dict) and tree:
+        for name, value in tree.items():
+            yield from leaves(value, f"{prefix}{name}.")
+    else:
+        yield prefix.rstrip("."), tree
+
+
+def sections(section: Section) -> Iterator[Section]:
+    yield section
+    for name in type(section).model_fields:
+        if isinstance(child := getattr(section, name), Section):
+            yield from sections(child)
+
+
+def read(path: Path) -> Any:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def test_params_yaml_states_every_key_with_its_default() -> None:
+    assert load_params(ROOT / "params.yaml") == Params()
+    assert sorted(name for name, _ in leaves(read(ROOT / "params.yaml"))) == sorted(dict(leaves(to_dict(Params()))))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_preset_holds_only_what_differs(name: str) -> None:
+    params, defaults = load_params(Path(name)), dict(leaves(to_dict(Params())))
+    assert params == load_params(PRESETS / f"{name}.yaml") != Params()
     assert params.phase(1) is params.train_phase1
     assert params.phase(2) is params.train_phase2
+    for key, value in leaves(read(PRESETS / f"{name}.yaml")):
+        assert defaults[key] != value, key
+
+
+def test_the_presets_are_demo_and_reference() -> None:
+    assert NAMES == ["demo", "reference"]
+
+
+def test_sections_are_short() -> None:
+    for section in sections(Params()):
+        assert len(type(section).model_fields) <= 12, type(section)
+
+
+def test_the_schema_is_that_of_the_parameters() -> None:
+    text = (ROOT / "params.schema.json").read_text(encoding="utf-8")
+    assert text == json.dumps(json_schema(), indent=2) + "\n", GENERATE
+
+
+def test_parameters_survive_a_dictionary_and_are_hashable() -> None:
+    params = load_params(Path("demo"), ["download.classes=[a, b]", "download.sha256.x=ab"])
+    assert from_dict(Params, json.loads(json.dumps(to_dict(params))), "") == params
+    assert hash(params.anchors) == hash(load_params(Path("demo")).anchors)
 
 
 def test_values_are_read_with_their_types() -> None:
-    params = load_params(ROOT / "params.yaml", ["train.weight_decay=1e-3", "detect.max_detections=null"])
-    assert params.train.weight_decay == 0.001  # PyYAML reads 1e-3 as text
+    params = load_params(ROOT / "params.yaml", ["train.optimizer.weight_decay=1e-3", "detect.max_detections=null"])
+    assert params.train.optimizer.weight_decay == 0.001  # PyYAML reads 1e-3 as text
     assert params.detect.max_detections is None
-    assert params.anchors.anchor_sizes == [128.0, 256.0, 512.0]
+    assert params.anchors.anchor_sizes == (128.0, 256.0, 512.0)
+    assert params.anchors.per_cell == 9
 
 
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("train.batchsize=4", "no parameter train.batchsize"),
+        ("train.batchsize=4", "no parameter train.batchsize; did you mean train.batch_size?"),
+        ("model.nms_threshold=1", "no parameter model.nms_threshold; did you mean model.proposals.nms_threshold?"),
         ("train.batch_size", "write section.key=value"),
         ("train.batch_size=0", "train.batch_size is 0; it must be at least 1"),
         ("train.batch_size=two", "train.batch_size is 'two'; it must be a whole number"),
         ("train.batch_size=true", "train.batch_size is True; it must be a whole number"),
         ("train.batch_size=1.5", "train.batch_size is 1.5; it must be a whole number"),
-        ("train.flip_probability=1.5", "train.flip_probability is 1.5; it must be from 0 to 1"),
-        ("train.optimizer=rmsprop", "train.optimizer is 'rmsprop'; choose from sgd, adam, adamw"),
-        ("train.clip_gradients=norm", "is 'norm'; choose from variable, global_norm, value"),
-        ("train.clip_at=0", "train.clip_at is 0; it must be greater than 0"),
+        ("train.flip_probability=1.5", "train.flip_probability is 1.5; it must be at most 1"),
+        ("train.optimizer.name=rmsprop", "train.optimizer.name is 'rmsprop'; choose from sgd, adam, adamw"),
+        ("train.optimizer.clip_gradients=norm", "is 'norm'; choose from variable, global_norm, value"),
+        ("train.optimizer.clip_at=0", "train.optimizer.clip_at is 0; it must be greater than 0"),
+        ("model.backbone=vgg", "choose from vgg16, vgg16-torch, resnet18"),
         ("train_phase1.learning_rate=-1", "train_phase1.learning_rate is -1; it must be greater than 0"),
-        ("train_phase1.learning_rate=.nan", "train_phase1.learning_rate is nan; it must be"),
+        ("train_phase1.learning_rate=.nan", "train_phase1.learning_rate is nan; it must be a finite number"),
+        ("train_phase1.learning_rate=.inf", "is inf; it must be a finite number"),
         ("anchors.anchor_sizes=[]", "anchors.anchor_sizes is []; it must be a non-empty list"),
         ("anchors.anchor_sizes=[1, big]", "anchors.anchor_sizes[1] is 'big'; it must be a number"),
-        ("model=vgg", "model must be a mapping"),
+        ("model=vgg", "model is 'vgg'; it must be a mapping"),
         ("data.max_size=100", "data.max_size 100 is less than data.min_size"),
         ("anchors.rpn_negative_iou=0.8", "rpn_negative_iou is greater"),
-        ("train.keep=best", "needs train.val_fraction above 0"),
+        ("train.validation.keep=best", "needs train.validation.fraction above 0"),
         ("model.weights=none", "train from scratch"),
-        ("model.roi_size=5", "has model.roi_size: 7"),
-        ("train.roi_bg_lo=0.6", "roi_bg_lo is greater"),
+        ("model.roi_pool.size=5", "has model.roi_pool.size: 7"),
+        ("train.roi.background_min_iou=0.6", "train.roi.background_min_iou is greater"),
         ("train.seed=[", "is not valid YAML"),
-        ("train_phase1.learning_rate=.inf", "is inf; it must be"),
         ("train.seed=x: y: z", "is not valid YAML"),
     ],
 )
@@ -60,34 +117,48 @@ def test_a_wrong_value_is_named(override: str, message: str) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_unknown_and_missing_keys_are_named(tmp_path: Path) -> None:
-    text = (ROOT / "params.yaml").read_text()
+def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
-    path.write_text(text.replace("flip_probability:", "flip_probabilty:"))
-    with pytest.raises(UserError, match=r"unknown parameter train.flip_probabilty; did you mean flip_probability\?"):
+    path.write_text("data: {min_size: 0, rounding: up}\ntrain: {flip_probabilty: 0.5}\nrender: 1\n")
+    with pytest.raises(UserError) as error:
         load_params(path)
-    path.write_text(text.replace("  flip_probability: 0.5\n", ""))
-    with pytest.raises(UserError, match="parameter train.flip_probability is missing; add it"):
-        load_params(path)
+    assert error.value.args == (
+        f"{path}: data.min_size is 0; it must be at least 1",
+        f"{path}: data.rounding is 'up'; choose from nearest, down",
+        f"{path}: unknown parameter train.flip_probabilty; did you mean train.flip_probability?",
+        f"{path}: render is 1; it must be a mapping of parameters",
+    )
+    with pytest.raises(UserError) as error:
+        load_params(ROOT / "params.yaml", ["data.max_size=100", "model.dropout=0.5", "model.backbone=resnet18"])
+    assert [line.split(": ")[1].split()[0] for line in error.value.args] == ["data.max_size", "model.dropout"]
+
+
+def test_keys_that_are_left_out_take_the_defaults(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text("train: {seed: 2}\n")
+    params = load_params(tmp_path / "params.yaml", ["data.min_size=500"])
+    assert (params.train.seed, params.train.batch_size, params.data.min_size) == (2, 1, 500)
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "must be a mapping"),
+        ("", "the file is None; it must be a mapping"),
         ("a: [1", "line 1: not valid YAML"),
-        ("- 1", "must be a mapping"),
-        (b"\xff\xfe", "not"),
+        ("- 1", r"the file is \[1\]; it must be a mapping"),
+        (b"\xff\xfe", "not a text file in UTF-8"),
     ],
     ids=["empty", "broken", "list", "binary"],
 )
-def test_a_file_that_is_no_parameter_file(tmp_path: Path, content: str | bytes, message: str) -> None:
+@pytest.mark.parametrize("overrides", [(), ("train.seed=2",), ("model={}",)])
+def test_a_file_that_is_no_parameter_file(
+    tmp_path: Path, content: str | bytes, message: str, overrides: tuple[str, ...]
+) -> None:
     path = tmp_path / "params.yaml"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(UserError, match=message):
-        load_params(path)
+        load_params(path, overrides)
 
 
 def test_no_file(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="No such file"):
+    with pytest.raises(UserError, match="No such file or directory; name a parameter file, or demo or reference"):
         load_params(tmp_path / "none.yaml")

@@ -6,13 +6,8 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 from torchvision.ops import FrozenBatchNorm2d
 
-LAYERS: dict[str, tuple[type[BasicBlock] | type[Bottleneck], list[int]]] = {
-    "resnet18": (BasicBlock, [2, 2, 2, 2]),
-    "resnet34": (BasicBlock, [3, 4, 6, 3]),
-    "resnet50": (Bottleneck, [3, 4, 6, 3]),
-    "resnet101": (Bottleneck, [3, 4, 23, 3]),
-    "resnet152": (Bottleneck, [3, 8, 36, 3]),
-}
+from frcnn.backbones import BACKBONES
+from frcnn.params import Model
 
 
 class FrozenBatchNorm(FrozenBatchNorm2d):  # type: ignore[misc]  # torchvision has no types
@@ -90,15 +85,15 @@ class ResNetHead(nn.Module):
         self._pool = pool
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return one vector an RoI."""
+        """Return one vector per RoI."""
         maps = self.layer4(features)
         return maps.mean(dim=(2, 3)) if self._pool == "avg" else maps.amax(dim=(2, 3))
 
 
-def build_resnet(
-    backbone: str, width: int, norm: str, freeze_at: int, head_pool: str
-) -> tuple[ResNetBackbone, ResNetHead]:
-    """Return backbone and head with random weights; norm is `frozen` or `trained`."""
-    block, layers = LAYERS[backbone]
-    network = ScaledResNet(block, layers, width, FrozenBatchNorm if norm == "frozen" else nn.BatchNorm2d)
-    return ResNetBackbone(network, freeze_at), ResNetHead(network, head_pool)
+def build_resnet(model: Model) -> tuple[ResNetBackbone, ResNetHead]:
+    """Return backbone and head with random weights."""
+    table = BACKBONES[model.backbone]
+    block = Bottleneck if table.bottleneck else BasicBlock
+    norm = FrozenBatchNorm if model.norm == "frozen" else nn.BatchNorm2d
+    network = ScaledResNet(block, list(table.blocks), model.width, norm)
+    return ResNetBackbone(network, model.freeze_at), ResNetHead(network, model.head_pool)

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import vgg16
 
+from frcnn.params import Model
+
 # Index in torchvision's `features` at which each of the five blocks begins.
 BLOCKS = (0, 5, 10, 17, 24)
 
@@ -44,7 +46,7 @@ class VGGHead(nn.Module):
         return self.classifier(torch.flatten(features, 1))
 
 
-def build_vgg(freeze_at: int, dropout: float) -> tuple[VGGBackbone, VGGHead]:
+def build_vgg(model: Model) -> tuple[VGGBackbone, VGGHead]:
     """Return backbone and head with random weights."""
     network = vgg16(weights=None)
-    return VGGBackbone(network.features, freeze_at), VGGHead(network.classifier, dropout)
+    return VGGBackbone(network.features, model.freeze_at), VGGHead(network.classifier, model.dropout)

@@ -1,6 +1,7 @@
 """What holds for the labels of all anchors and objects, also of the mirror image; and how labels are packed."""
 
-from dataclasses import fields, replace
+from dataclasses import fields
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -10,15 +11,16 @@ from hypothesis import strategies as st
 
 from frcnn import boxes
 from frcnn.anchors.grid import STRIDE, anchor_grid, feature_grid, valid_anchors
-from frcnn.anchors.label import Labels, label_image
+from frcnn.anchors.label import LabeledImage, Labels, label_image
 from frcnn.anchors.matcher import IGNORE, NEGATIVE, POSITIVE, match_anchors
-from frcnn.anchors.targets import AnchorTargets, offsets, pack_variant
+from frcnn.anchors.targets import join_images
+from frcnn.data.voc.annotation import Annotation
 from frcnn.params import Anchors
 
 # On a busy machine drawing may take long.
 ALWAYS = settings(deadline=None, max_examples=60, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 # Shapes that float32 holds exactly (sides 8 to 128), so that an anchor and its mirror image have the same overlaps.
-EXACT = Anchors([16.0, 32.0, 64.0], [0.25, 1.0, 4.0], 0.5, 0.7, 0.3, 0.0, 0.0)
+EXACT = Anchors(anchor_sizes=(16.0, 32.0, 64.0), anchor_ratios=(0.25, 1.0, 4.0))
 
 
 def box_lists(least: int, most: int, span: int = 60) -> st.SearchStrategy[np.ndarray]:
@@ -167,10 +169,10 @@ def test_labels_of_the_mirror_image_are_the_mirrored_labels(
     backbone: str, image: tuple[np.ndarray, int, int], straddle: float | None, tolerance: float
 ) -> None:
     objects, width, height = image
-    params = replace(EXACT, rpn_straddle_thresh=straddle, rpn_tie_tolerance=tolerance)
-    labels = label_image(objects, width, height, backbone, params)
-    mirrored = label_image(boxes.flip(objects, width), width, height, backbone, params)
-    rows, columns = feature_grid(width, height, backbone)
+    params = EXACT.model_copy(update={"rpn_straddle_thresh": straddle, "rpn_tie_tolerance": tolerance})
+    labels = label_image(objects, (width, height), backbone, params)
+    mirrored = label_image(boxes.flip(objects, width), (width, height), backbone, params)
+    rows, columns = feature_grid((width, height), backbone)
     count = rows * columns * 9
     place = np.arange(count).reshape(rows, columns, 9)[:, ::-1].ravel()  # of an anchor's mirror image
 
@@ -178,7 +180,6 @@ def test_labels_of_the_mirror_image_are_the_mirrored_labels(
     back = place[mirrored.positive_index]
     order = np.argsort(back)
     np.testing.assert_array_equal(back[order], labels.positive_index)
-    np.testing.assert_array_equal(mirrored.positive_object[order], labels.positive_object)
     np.testing.assert_allclose(mirrored.positive_delta[order], labels.positive_delta * [-1, 1, 1, 1], atol=1e-6)
 
 
@@ -189,26 +190,26 @@ def test_labels_of_an_image_belong_to_valid_anchors_and_lead_to_the_objects(
     backbone: str, image: tuple[np.ndarray, int, int], straddle: float | None
 ) -> None:
     objects, width, height = image
-    params = replace(EXACT, anchor_ratios=[0.5, 1.0, 2.0], rpn_straddle_thresh=straddle)
-    labels = label_image(objects, width, height, backbone, params)
-    rows, columns = feature_grid(width, height, backbone)
-    layout = (tuple(params.anchor_sizes), tuple(params.anchor_ratios), params.anchor_offset)
-    anchors = anchor_grid(rows, columns, *layout)
+    params = EXACT.model_copy(update={"anchor_ratios": (0.5, 1.0, 2.0), "rpn_straddle_thresh": straddle})
+    labels = label_image(objects, (width, height), backbone, params)
+    rows, columns = feature_grid((width, height), backbone)
+    anchors = anchor_grid((rows, columns), params)
     valid = np.zeros(len(anchors), bool)
-    valid[valid_anchors(width, height, rows, columns, *layout, straddle)] = True
+    valid[valid_anchors((width, height), (rows, columns), params)] = True
     negative = unpacked(labels, len(anchors))
 
-    assert np.unpackbits(labels.negative_bits).sum() == negative.sum()  # none in the last byte's filling
+    assert np.unpackbits(labels.negative_bits).sum() == negative.sum()  # none in the padding of the last byte
     assert valid[labels.positive_index].all()
     assert not (negative & ~valid).any()
     assert not negative[labels.positive_index].any()
     assert (np.diff(labels.positive_index) > 0).all()
     chosen = anchors[labels.positive_index]
     decoded = boxes.decode(labels.positive_delta, chosen, clamp=False)
-    np.testing.assert_allclose(decoded, objects[labels.positive_object], atol=1e-3)
     overlaps = boxes.iou(anchors, objects)
     if len(objects):
-        own = overlaps[labels.positive_index, labels.positive_object]
+        distance = abs(decoded[:, None] - objects).max(2)
+        assert (distance.min(1) < 1e-3).all()
+        own = np.take_along_axis(overlaps[labels.positive_index], distance.argmin(1)[:, None], axis=1)[:, 0]
         np.testing.assert_allclose(own, overlaps[labels.positive_index].max(1), atol=1e-6)
         assert (overlaps[negative] < params.rpn_negative_iou + 1e-6).all()
     else:
@@ -222,28 +223,29 @@ def test_labels_of_an_image_belong_to_valid_anchors_and_lead_to_the_objects(
 def test_valid_anchors_are_those_inside(rows: int, columns: int, right: int, below: int, straddle: float) -> None:
     """Where none is, all are."""
     width, height = STRIDE * columns + right, STRIDE * rows + below
-    layout = ((16.0, 64.0), (0.25, 1.0, 4.0), 0.5)
-    x1, y1, x2, y2 = anchor_grid(rows, columns, *layout).T
+    params = Anchors(anchor_sizes=(16.0, 64.0), anchor_ratios=(0.25, 1.0, 4.0), rpn_straddle_thresh=straddle)
+    x1, y1, x2, y2 = anchor_grid((rows, columns), params).T
     inside = (x1 >= -straddle) & (y1 >= -straddle) & (x2 <= width + straddle) & (y2 <= height + straddle)
     expected = np.flatnonzero(inside) if inside.any() else np.arange(len(inside))
-    np.testing.assert_array_equal(valid_anchors(width, height, rows, columns, *layout, straddle), expected)
+    np.testing.assert_array_equal(valid_anchors((width, height), (rows, columns), params), expected)
 
 
 @given(st.lists(images(), min_size=1, max_size=5))
 @ALWAYS
 def test_each_image_gets_back_what_was_packed(found: list[tuple[np.ndarray, int, int]]) -> None:
-    plain = [label_image(*image, "resnet50", EXACT) for image in found]
-    mirrored = [label_image(boxes.flip(image[0], image[1]), *image[1:], "resnet50", EXACT) for image in found]
     counts = [len(image[0]) for image in found]
-    size = np.array([image[1:] for image in found], np.int32)
-    classes = np.arange(sum(counts))
-    targets = AnchorTargets(
-        [str(i) for i in range(len(found))], ["a"], size, size, offsets(counts), classes, pack_variant(plain),
-        pack_variant(mirrored),
-    )  # fmt: skip
-    for i in range(len(found)):
-        for mirror, wanted in ((False, plain[i]), (True, mirrored[i])):
+    starts = np.cumsum([0, *counts])
+    annotations, images = [], []
+    for start, (objects, width, height) in zip(starts, found, strict=False):
+        size, classes = (width, height), np.arange(start, start + len(objects))
+        plain = label_image(objects, size, "resnet50", EXACT)
+        mirrored = label_image(boxes.flip(objects, width), size, "resnet50", EXACT)
+        annotations.append(Annotation(str(start), Path(), *size, objects, classes, np.zeros(len(objects), bool)))
+        images.append(LabeledImage(size, plain, mirrored, classes))
+    targets = join_images(annotations, images, ["a"])
+    for i, image in enumerate(images):
+        for mirror, wanted in ((False, image.identity), (True, image.mirror)):
             labels, own_classes = targets.image(i, mirror)
-            assert own_classes.tolist() == list(range(sum(counts[:i]), sum(counts[: i + 1])))
+            assert own_classes.tolist() == list(range(starts[i], starts[i + 1]))
             for field in fields(Labels):
                 np.testing.assert_array_equal(getattr(labels, field.name), getattr(wanted, field.name))

@@ -8,7 +8,7 @@ import pytest
 from frcnn.anchors.label import Labels, label_image
 from frcnn.params import Anchors, Params
 
-PAPER = Anchors([128.0, 256.0, 512.0], [0.5, 1.0, 2.0], 0.5, 0.7, 0.3, 0.0, 0.0)
+PAPER = Anchors()
 SIZES = ["600x800", "800x600", "600x1000", "600x901", "1067x600", "600x600"]
 CASES = [f"{size}/{case}" for size in SIZES for case in ("few", "many", "small", "one")] + ["ties"]
 
@@ -16,7 +16,7 @@ CASES = [f"{size}/{case}" for size in SIZES for case in ("few", "many", "small",
 def label(yxyx: list[tuple[float, ...]], width: int = 800, height: int = 600, params: Anchors = PAPER) -> Labels:
     """Label an image with objects given as (y1, x1, y2, x2), the order of the published fixtures."""
     boxes = np.array(yxyx, np.float32).reshape(-1, 4)[:, [1, 0, 3, 2]]
-    return label_image(boxes, width, height, "vgg16", params)
+    return label_image(boxes, (width, height), "vgg16", params)
 
 
 def negatives(labels: Labels) -> int:
@@ -59,7 +59,7 @@ def test_a_box_that_touches_no_valid_anchor_makes_none_positive() -> None:
 
 
 def test_tolerance_admits_true_ties() -> None:
-    tolerant = Anchors(**{**vars(PAPER), "rpn_tie_tolerance": 1e-5})
+    tolerant = Anchors(rpn_tie_tolerance=1e-5)
     assert len(label([(300, 400, 320, 420)], params=tolerant).positive_index) == 149
 
 

@@ -8,26 +8,29 @@ import h5py
 import numpy as np
 import pytest
 
-from frcnn.anchors.label import Labels, label_image
-from frcnn.anchors.targets import VARIANTS, AnchorTargets, offsets, pack_variant, read_targets, write_targets
+from frcnn.anchors.label import LabeledImage, Labels, label_image
+from frcnn.anchors.targets import VARIANTS, AnchorTargets, join_images, read_targets, write_targets
+from frcnn.data.voc.annotation import Annotation
 from frcnn.errors import UserError
 from frcnn.params import Anchors
 
-ANCHORS = Anchors([32.0, 64.0], [1.0], 0.5, 0.7, 0.3, 0.0, 0.0)
+ANCHORS = Anchors(anchor_sizes=(32.0, 64.0), anchor_ratios=(1.0,))
 GT = [np.zeros((0, 4), np.float32), np.array([[10, 10, 50, 60], [40, 8, 90, 70]], np.float32)]
-RECIPE = {"split": "trainval", "annotations": "abc"}
+PROVENANCE = {"split": "trainval", "dataset": "abc"}
 
 
 def make() -> AnchorTargets:
-    labels = [label_image(boxes, 160, 96, "vgg16", ANCHORS) for boxes in GT]
-    size = np.array([[160, 96]] * 2, np.int32)
-    variant = pack_variant(labels)
-    return AnchorTargets(["a", "b"], ["é", "x"], size, size, offsets([0, 2]), np.array([1, 2]), variant, variant)
+    annotations, images = [], []
+    for image_id, boxes in zip("ab", GT, strict=True):
+        classes, labels = np.arange(1, len(boxes) + 1), label_image(boxes, (160, 96), "vgg16", ANCHORS)
+        annotations.append(Annotation(image_id, Path(), 160, 96, boxes, classes, np.zeros(len(boxes), bool)))
+        images.append(LabeledImage((160, 96), labels, labels, classes))
+    return join_images(annotations, images, ["é", "x"])
 
 
 def test_round_trip(tmp_path: Path) -> None:
-    write_targets(tmp_path / "a.h5", make(), RECIPE)
-    read = read_targets(tmp_path / "a.h5", RECIPE)
+    write_targets(tmp_path / "a.h5", make(), PROVENANCE)
+    read = read_targets(tmp_path / "a.h5", PROVENANCE)
     assert (read.image_ids, read.class_names, len(read)) == (["a", "b"], ["é", "x"], 2)
     for mirror in (False, True):
         for index in range(2):
@@ -38,33 +41,36 @@ def test_round_trip(tmp_path: Path) -> None:
 
 
 def test_the_same_content_gives_the_same_bytes(tmp_path: Path) -> None:
-    write_targets(tmp_path / "a.h5", make(), RECIPE)
+    write_targets(tmp_path / "a.h5", make(), PROVENANCE)
     time.sleep(1.1)  # HDF5 would note seconds
-    write_targets(tmp_path / "b.h5", make(), RECIPE)
+    write_targets(tmp_path / "b.h5", make(), PROVENANCE)
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
 
 
 def test_every_dataset_of_the_schema_is_there(tmp_path: Path) -> None:
-    write_targets(tmp_path / "a.h5", make(), RECIPE)
+    write_targets(tmp_path / "a.h5", make(), PROVENANCE)
     with h5py.File(tmp_path / "a.h5") as file:
         assert set(file) == {"image_id", "size_original", "size", "gt_offsets", "gt_labels", *VARIANTS}
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"annotations": "xyz"}, "made for another annotations"), ({"split": "train"}, "made for another split")],
+    [
+        ({"dataset": "xyz"}, 'made with dataset "abc", now "xyz"; run `frcnn anchors` again'),
+        ({"split": "train"}, 'made with split "trainval", now "train"'),
+    ],
 )
 def test_made_from_something_else(tmp_path: Path, change: dict[str, str], message: str) -> None:
-    write_targets(tmp_path / "a.h5", make(), RECIPE)
+    write_targets(tmp_path / "a.h5", make(), PROVENANCE)
     with pytest.raises(UserError, match=message):
-        read_targets(tmp_path / "a.h5", RECIPE | change)
+        read_targets(tmp_path / "a.h5", PROVENANCE | change)
 
 
 def test_another_version_truncated_or_absent(tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
     with pytest.raises(UserError, match="no such file; run `frcnn anchors` first"):
         read_targets(path)
-    write_targets(path, make(), RECIPE)
+    write_targets(path, make(), PROVENANCE)
     whole = path.read_bytes()
     path.write_bytes(whole[:1000])
     with pytest.raises(UserError, match="not a readable anchors file"):

@@ -83,12 +83,12 @@ def test_problems_of_files_and_lists(tmp_path: Path) -> None:
     write_list(dataset, "\n", "val")
     problems = {file: (where, what, action) for file, where, what, action in found(dataset)}
     assert problems == {
-        "ImageSets/Main/trainval.txt": ("line 7", "cut stands on line 1 already", "drop"),
-        "ImageSets/Main/val.txt": ("", "names no image", "refuse"),
+        "ImageSets/Main/trainval.txt": ("line 7", "cut is listed on line 1 already", "drop"),
+        "ImageSets/Main/val.txt": ("", "lists no image", "refuse"),
         "JPEGImages/cut.jpg": ("", problems["JPEGImages/cut.jpg"][1], "refuse"),
         "JPEGImages/gone.*": ("", "no such picture", "refuse"),
         "Annotations/bare.xml": ("", "no such annotation", "refuse"),
-        "JPEGImages/twin.jpg": ("", "taken; left aside: twin.png", "note"),
+        "JPEGImages/twin.jpg": ("", "used; not used: twin.png", "note"),
         "JPEGImages/text.jpg": ("", "unreadable picture: not a format that is known", "refuse"),
     }
     assert re.search("truncated", problems["JPEGImages/cut.jpg"][1])

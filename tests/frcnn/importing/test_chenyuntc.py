@@ -1,27 +1,24 @@
 """chenyuntc's checkpoints compute the same with our network; the arithmetic of theirs is written here once more."""
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from foreign_weights import anchors_by, convolve, decode, layer, linear, vgg_features, vgg_layers
+from foreign_weights import anchors_by, convolve, decode, imported_detector, layer, linear, vgg_features, vgg_layers
 from torch import Tensor
 from torch.nn import functional as F
 
 from frcnn import boxes
 from frcnn.anchors.grid import anchor_grid
-from frcnn.data.voc.dataset import VOC_CLASSES
-from frcnn.detector.config import TORCHVISION, DetectorConfig, Preprocessing
+from frcnn.detector.config import PREPROCESSING, ROI_DELTA_STD, Preprocessing
 from frcnn.errors import UserError
-from frcnn.importing.convert import detector
 from frcnn.importing.recognize import recognize
 from frcnn.params import Params
 from frcnn.pytorch.faster_rcnn import FasterRCNN
-from frcnn.pytorch.sampling import ROI_DELTA_STD
 
 FEATURES = "extractor.{index}"
+CAFFE_REVERSED = Preprocessing(order="BGR", scale=1.0, mean=(122.7717, 115.9465, 102.9801), std=(1.0, 1.0, 1.0))
 
 
 def checkpoint(fc7: str = "head.classifier.2") -> dict[str, Tensor]:
@@ -32,9 +29,7 @@ def checkpoint(fc7: str = "head.classifier.2") -> dict[str, Tensor]:
 
 def load(path: Path, reference: Params, preparation: str | None = None) -> FasterRCNN:
     found = recognize(path, "", preparation)
-    model = dataclasses.replace(reference.model, backbone=found.backbone)
-    config = DetectorConfig(VOC_CLASSES, model, reference.anchors, reference.data, found.preprocessing)
-    return detector(found, config, str(path)).eval()
+    return imported_detector(found, reference, str(path))
 
 
 @torch.no_grad()
@@ -58,7 +53,7 @@ def test_the_network_computes_what_theirs_does(reference: Params, tmp_path: Path
         )
     }
     logits, deltas = model.rpn(features)
-    ours = torch.from_numpy(anchor_grid(3, 4, (128, 256, 512), (0.5, 1, 2), 0.5).copy())
+    ours = torch.from_numpy(anchor_grid((3, 4), reference.anchors).copy())
     assert len(expected) == len(ours) == 108
     assert logits.std() > 0.01
     for anchor, logit, box in zip(ours, logits[0], boxes.decode(deltas[0], ours, False), strict=True):
@@ -97,14 +92,14 @@ def test_the_checkpoint_tells_how_pictures_are_prepared(reference: Params, tmp_p
         torch.save(content, path, _use_new_zipfile_serialization=False)  # as torch wrote files until 1.6
         found = recognize(path, "", None)
         assert found.backbone == ("vgg16" if caffe else "vgg16-torch")
-        expected = Preprocessing("BGR", 1.0, [122.7717, 115.9465, 102.9801], [1.0, 1.0, 1.0]) if caffe else TORCHVISION
+        expected = CAFFE_REVERSED if caffe else PREPROCESSING["torchvision"]
         assert found.preprocessing == expected
         with pytest.raises(UserError, match="expects pictures prepared as for"):
             recognize(path, "", "torchvision" if caffe else "caffe")
     torch.save(checkpoint(), path)
     with pytest.raises(UserError, match="does not tell how pictures are prepared"):
         recognize(path, "", None)
-    assert load(path, reference, "caffe").config.preprocessing.mean == [122.7717, 115.9465, 102.9801]
+    assert load(path, reference, "caffe").config.preprocessing.mean == (122.7717, 115.9465, 102.9801)
 
 
 @pytest.mark.parametrize(

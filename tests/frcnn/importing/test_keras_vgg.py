@@ -10,7 +10,7 @@ from foreign_weights import VGG_CONVOLUTIONS, linear, vgg_features
 from numpy.lib.stride_tricks import sliding_window_view
 from torch.nn import functional as F
 
-from frcnn.detector.config import CAFFE
+from frcnn.detector.config import PREPROCESSING
 from frcnn.errors import UserError
 from frcnn.importing.convert import convert
 from frcnn.importing.recognize import recognize
@@ -82,8 +82,9 @@ def test_every_layout_computes_what_keras_does(tmp_path: Path, layout: str) -> N
     arrays, path = draw(), tmp_path / "w"
     write(path, arrays, layout)
     found = recognize(path, "", None)
-    assert (found.backbone, found.preprocessing, found.class_bias) == ("vgg16", CAFFE, None)
-    tensors = convert(found, expected_shapes(), str(path))
+    assert (found.backbone, found.preprocessing, found.class_bias) == ("vgg16", PREPROCESSING["caffe"], None)
+    arrays_of_ours = convert(found, expected_shapes(), str(path))
+    tensors = {name: torch.from_numpy(array) for name, array in arrays_of_ours.items()}
 
     image = np.random.default_rng(1).normal(size=(32, 48, 3)).astype(np.float32)
     features = vgg_features(torch.from_numpy(image).permute(2, 0, 1)[None], "features.{index}", tensors)

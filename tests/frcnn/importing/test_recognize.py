@@ -2,15 +2,16 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torchvision
 from foreign_weights import constants, layer, vgg_layers
 
-from frcnn.detector.config import CAFFE, TORCHVISION
+from frcnn.detector.config import PREPROCESSING
 from frcnn.errors import UserError
 from frcnn.fetching.published import CAFFE_VGG16
-from frcnn.importing.convert import initial_tensors
+from frcnn.importing.convert import classification_weights
 from frcnn.importing.recognize import recognize
 
 
@@ -24,13 +25,13 @@ def test_resnets(tmp_path: Path, backbone: str) -> None:
         tensors = constants(torchvision.models.get_model(backbone).state_dict())
     torch.save(tensors, tmp_path / "w")
     found = recognize(tmp_path / "w", "", None)
-    assert (found.backbone, found.preprocessing) == (backbone, TORCHVISION)
-    loaded = initial_tensors(found, "w")
+    assert (found.backbone, found.preprocessing) == (backbone, PREPROCESSING["torchvision"])
+    loaded = classification_weights(found, "w")
     unused = [name for name in tensors if name.startswith("fc.") or name.endswith("num_batches_tracked")]
     assert set(loaded) == set(tensors) - set(unused)
-    for name, tensor in loaded.items():
-        assert tensor.shape == tensors[name].shape
-        assert tensor.flatten()[-1] == tensors[name].flatten()[0], name
+    for name, array in loaded.items():
+        assert array.shape == tensors[name].shape
+        assert array.flat[-1] == tensors[name].flatten()[0], name
 
 
 @pytest.mark.parametrize("classifier", [True, False], ids=["with classifier.6", "without"])
@@ -44,7 +45,9 @@ def test_vgg(tmp_path: Path, sha256: str, preparation: str | None, classifier: b
     torch.save(tensors, tmp_path / "w")
     found = recognize(tmp_path / "w", sha256, preparation)
     caffe = sha256 == CAFFE_VGG16.sha256 or preparation == "caffe"
-    assert (found.backbone, found.preprocessing) == (("vgg16", CAFFE) if caffe else ("vgg16-torch", TORCHVISION))
+    assert (found.backbone, found.preprocessing) == (
+        ("vgg16", PREPROCESSING["caffe"]) if caffe else ("vgg16-torch", PREPROCESSING["torchvision"])
+    )
     assert {name: tensor.shape for name, tensor in found.tensors.items()} == {n: t.shape for n, t in vgg().items()}
 
 
@@ -52,12 +55,12 @@ def test_vggs_tensors_stay_what_they_are(tmp_path: Path) -> None:
     tensors = vgg()
     tensors = {name: tensor.half() if tensor.dim() == 4 else tensor for name, tensor in tensors.items()}
     torch.save(tensors, tmp_path / "w")
-    loaded = initial_tensors(recognize(tmp_path / "w", "", "caffe"), "w")
+    loaded = classification_weights(recognize(tmp_path / "w", "", "caffe"), "w")
     assert set(loaded) == set(tensors)
-    for name, tensor in loaded.items():
-        assert tensor.dtype == torch.float32
-        assert tensor.is_contiguous()
-        assert torch.equal(tensor[-5:], tensors[name][-5:].float()), name
+    for name, array in loaded.items():
+        assert array.dtype == np.float32
+        assert array.flags.c_contiguous
+        np.testing.assert_array_equal(array[-5:], tensors[name][-5:].float(), name)
 
 
 def test_a_vgg_must_tell_or_be_told(tmp_path: Path) -> None:
@@ -85,7 +88,7 @@ def test_what_does_not_fit_is_refused(tmp_path: Path, change, message: str) -> N
     change(tensors)
     torch.save(tensors, tmp_path / "w")
     with pytest.raises(UserError, match=message):
-        initial_tensors(recognize(tmp_path / "w", "", "caffe"), "w")
+        classification_weights(recognize(tmp_path / "w", "", "caffe"), "w")
 
 
 class Evil:

@@ -1,6 +1,5 @@
 """The reference's checkpoints compute the same with our network, by both generations of names and every backbone."""
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from foreign_weights import (
     constants,
     convolve,
     decode,
+    imported_detector,
     layer,
     linear,
     resnet,
@@ -24,14 +24,11 @@ from torch.nn import functional as F
 
 from frcnn import boxes
 from frcnn.anchors.grid import anchor_grid
-from frcnn.data.voc.dataset import VOC_CLASSES
-from frcnn.detector.config import CAFFE, TORCHVISION, DetectorConfig
+from frcnn.detector.config import PREPROCESSING, ROI_DELTA_STD
 from frcnn.errors import UserError
-from frcnn.importing.convert import detector
 from frcnn.importing.recognize import recognize
-from frcnn.params import Params
+from frcnn.params import Anchors, Params
 from frcnn.pytorch.faster_rcnn import FasterRCNN
-from frcnn.pytorch.sampling import ROI_DELTA_STD
 
 STAGE1, STAGE2, STAGE3 = "_stage1_feature_extractor", "_stage2_region_proposal_network", "_stage3_detector_network"
 BLOCKS = STAGE1 + "._block{block}_conv{number}"
@@ -59,9 +56,7 @@ def save(tensors: dict[str, Tensor], path: Path) -> None:
 
 def load(path: Path, reference: Params) -> FasterRCNN:
     found = recognize(path, "", None)
-    model = dataclasses.replace(reference.model, backbone=found.backbone)
-    config = DetectorConfig(VOC_CLASSES, model, reference.anchors, reference.data, found.preprocessing)
-    return detector(found, config, str(path)).eval()
+    return imported_detector(found, reference, str(path))
 
 
 def check_outputs(model: FasterRCNN, features: Tensor, vector: Tensor, tensors: dict[str, Tensor]) -> None:
@@ -72,7 +67,7 @@ def check_outputs(model: FasterRCNN, features: Tensor, vector: Tensor, tensors: 
     their_deltas = convolve(hidden, f"{STAGE2}._rpn_boxes", tensors).permute(0, 2, 3, 1).reshape(-1, 4)
     logits, deltas = model.rpn(features)
     torch.testing.assert_close(logits[0].sigmoid(), scores, rtol=1e-4, atol=1e-6)
-    anchors = torch.from_numpy(anchor_grid(rows, columns, (128, 256, 512), (0.5, 1, 2), 0.5).copy())
+    anchors = torch.from_numpy(anchor_grid((rows, columns), Anchors()).copy())
     expected = decode(their_deltas.numpy(), anchors_by("sizes", rows, columns))
     np.testing.assert_allclose(boxes.decode(deltas[0], anchors, False), expected, rtol=1e-4, atol=1e-2)
 
@@ -93,7 +88,7 @@ def test_vgg(reference: Params, tmp_path: Path) -> None:
     save(tensors, tmp_path / "w")
     model = load(tmp_path / "w", reference)
     assert model.config.model.backbone == "vgg16"
-    assert model.config.preprocessing == CAFFE
+    assert model.config.preprocessing == PREPROCESSING["caffe"]
     image, pooled = torch.rand(1, 3, 48, 64), torch.rand(2, 512, 7, 7)
     features = vgg_features(image, BLOCKS, tensors)
     torch.testing.assert_close(model.backbone(image), features, rtol=1e-4, atol=1e-5)
@@ -117,7 +112,9 @@ def test_the_other_names_of_vgg(
     save(tensors, tmp_path / "w")
     model = load(tmp_path / "w", reference)
     assert model.config.model.backbone == backbone
-    assert model.config.preprocessing == (CAFFE if backbone == "vgg16" else TORCHVISION)
+    assert model.config.preprocessing == (
+        PREPROCESSING["caffe"] if backbone == "vgg16" else PREPROCESSING["torchvision"]
+    )
     found = model.state_dict()
     pairs = {
         f"backbone.features.{i}": convolution.format(index=i, block=b, number=n) for i, b, n, *_ in VGG_CONVOLUTIONS
@@ -135,7 +132,7 @@ def test_resnet(reference: Params, tmp_path: Path) -> None:
     save(tensors, tmp_path / "w")
     model = load(tmp_path / "w", reference)
     assert model.config.model.backbone == "resnet50"
-    assert model.config.preprocessing == TORCHVISION
+    assert model.config.preprocessing == PREPROCESSING["torchvision"]
     image, pooled = torch.rand(1, 3, 48, 64), torch.rand(2, 1024, 7, 7)
     n = network
     features = nn.Sequential(n.conv1, n.bn1, n.relu, n.maxpool, n.layer1, n.layer2, n.layer3)(image)

@@ -5,21 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from networks import build, change, losses_of
+from torch import Tensor
 
-from frcnn.detector.config import DetectorConfig, preprocessing_of
-from frcnn.params import Params
-from frcnn.pytorch.faster_rcnn import LOSSES, Batch, FasterRCNN
-from frcnn.pytorch.inference import pad_images
+from frcnn.detector.batch import Batch, pad_images
+from frcnn.detector.config import LOSSES
+from frcnn.params import Detect, Params
+from frcnn.pytorch.faster_rcnn import FasterRCNN
+from frcnn.pytorch.inputs import image_inputs
 
 SIZES = [(96, 64), (64, 96)]
-
-
-def build(params: Params, **model_changes: object) -> FasterRCNN:
-    """Build a detector of three classes; seeded."""
-    model = replace(params.model, **model_changes)
-    torch.manual_seed(0)
-    config = DetectorConfig(["a", "b", "c"], model, params.anchors, params.data, preprocessing_of(model.backbone))
-    return FasterRCNN(config)
 
 
 def pictures(sizes: list[tuple[int, int]]) -> list[np.ndarray]:
@@ -27,30 +22,37 @@ def pictures(sizes: list[tuple[int, int]]) -> list[np.ndarray]:
     return [rng.integers(0, 255, (height, width, 3), dtype=np.uint8) for width, height in sizes]
 
 
-def batch_of(images: torch.Tensor, sizes: list[tuple[int, int]], most: int = 2, topk: int = 50) -> Batch:
-    """Return a batch with one object an image and a few sampled anchors."""
-    count = len(sizes)
-    gt_boxes, gt_labels = torch.zeros(count, most, 4), torch.zeros(count, most, dtype=torch.int64)
-    gt_boxes[:, 0], gt_labels[:, 0] = torch.tensor([10.0, 12, 45, 50]), 2
-    index = torch.arange(12).repeat(count, 1)
-    labels = torch.tensor([1, 1] + [0] * 9 + [-1]).repeat(count, 1)
-    deltas = torch.full((count, 12, 4), 0.1)
-    keys = torch.rand(count, 5000, generator=torch.Generator().manual_seed(1))[:, : topk + most]
-    return Batch(images, sizes, gt_boxes, gt_labels, index, labels, deltas, keys, [str(i) for i in range(count)])
+def make_batch(most: int = 2, topk: int = 50) -> Batch:
+    """Return a batch of two pictures with one object and a few sampled anchors per image."""
+    count = len(SIZES)
+    gt_boxes, gt_labels = np.zeros((count, most, 4), np.float32), np.zeros((count, most), np.int64)
+    gt_boxes[:, 0], gt_labels[:, 0] = (10, 12, 45, 50), 2
+    index = np.arange(12)[None].repeat(count, 0)
+    labels = np.array([[1, 1] + [0] * 9 + [-1]]).repeat(count, 0)
+    deltas = np.full((count, 12, 4), 0.1, np.float32)
+    priorities = torch.rand(count, 5000, generator=torch.Generator().manual_seed(1))[:, : topk + most].numpy()
+    ids = [str(i) for i in range(count)]
+    return Batch(pad_images(pictures(SIZES)), SIZES, gt_boxes, gt_labels, index, labels, deltas, priorities, ids)
 
 
-def test_four_losses_an_image(params: Params) -> None:
-    model = build(params)
-    losses = model.losses(batch_of(pad_images(pictures(SIZES)), SIZES), params.train)
+def detect(
+    model: FasterRCNN, images: np.ndarray, settings: Detect, sizes: list[tuple[int, int]] = SIZES
+) -> list[tuple[Tensor, Tensor, Tensor]]:
+    return model.detect(image_inputs(images, sizes, model.config), settings)
+
+
+def test_four_losses_per_image(params: Params) -> None:
+    losses = losses_of(build(params), make_batch(), params.train)
     assert tuple(losses) == LOSSES
     assert all(loss.shape == (2,) and loss.isfinite().all() for loss in losses.values())
 
 
 def test_an_image_without_objects_has_losses_but_no_box_losses(params: Params) -> None:
-    batch = batch_of(pad_images(pictures(SIZES)), SIZES)
-    batch = replace(batch, gt_boxes=torch.zeros(2, 0, 4), gt_labels=torch.zeros(2, 0, dtype=torch.int64))
-    batch = replace(batch, roi_keys=batch.roi_keys[:, :50])
-    losses = build(params).losses(replace(batch, anchor_labels=batch.anchor_labels.clamp(max=0)), params.train)
+    batch = make_batch()
+    batch = replace(batch, gt_boxes=np.zeros((2, 0, 4), np.float32), gt_labels=np.zeros((2, 0), np.int64))
+    batch = replace(batch, roi_priorities=batch.roi_priorities[:, :50])
+    batch = replace(batch, anchor_labels=batch.anchor_labels.clip(max=0))
+    losses = losses_of(build(params), batch, params.train)
     assert (losses["loss_rpn_box"] == 0).all()
     assert (losses["loss_roi_box"] == 0).all()
     assert (losses["loss_roi_cls"] > 0).all()
@@ -58,7 +60,7 @@ def test_an_image_without_objects_has_losses_but_no_box_losses(params: Params) -
 
 def test_roi_losses_give_the_rpn_no_gradient(params: Params) -> None:
     model = build(params)
-    losses = model.losses(batch_of(pad_images(pictures(SIZES)), SIZES), params.train)
+    losses = losses_of(model, make_batch(), params.train)
     (losses["loss_roi_cls"] + losses["loss_roi_box"]).sum().backward()
     assert all(parameter.grad is None or not parameter.grad.any() for parameter in model.rpn.parameters())
     assert any(parameter.grad.any() for parameter in model.backbone.parameters())
@@ -66,18 +68,17 @@ def test_roi_losses_give_the_rpn_no_gradient(params: Params) -> None:
 
 @pytest.mark.parametrize("roi_op", ["align", "pool"])
 @pytest.mark.parametrize("backbone", ["resnet18", "vgg16"])
-def test_neighbours_do_not_leak(params: Params, backbone: str, roi_op: str) -> None:
-    """An image in a batch finds what it finds alone at the same padded size, whatever its neighbour shows."""
-    model = build(params, backbone=backbone, roi_op=roi_op).double().eval()
-    images = pictures(SIZES)
-    padded = pad_images(images)
-    settings = params.detect.__class__(score_threshold=0.0, post_nms_topk=20)
-    together = model.detect(padded, SIZES, settings)
+def test_neighbors_do_not_leak(params: Params, backbone: str, roi_op: str) -> None:
+    """An image in a batch finds what it finds alone at the same padded size, whatever its neighbor shows."""
+    model = build(params, {"backbone": backbone, "roi_pool.op": roi_op}).double().eval()
+    padded = pad_images(pictures(SIZES))
+    settings = Detect(score_threshold=0.0, post_nms_topk=20)
+    together = detect(model, padded, settings)
     for i in range(2):
-        alone = model.detect(padded[i : i + 1], SIZES[i : i + 1], settings)[0]
-        other = padded.clone()
+        alone = detect(model, padded[i : i + 1], settings, SIZES[i : i + 1])[0]
+        other = padded.copy()
         other[1 - i] = 255 - other[1 - i]
-        changed = model.detect(other, SIZES, settings)[i]
+        changed = detect(model, other, settings)[i]
         for found, expected, with_other in zip(together[i], alone, changed, strict=True):
             torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
             torch.testing.assert_close(found, with_other, atol=1e-5, rtol=1e-5)
@@ -87,19 +88,17 @@ def test_neighbours_do_not_leak(params: Params, backbone: str, roi_op: str) -> N
 def test_what_lies_in_the_padding_does_not_matter(params: Params) -> None:
     model = build(params).eval()
     padded = pad_images(pictures(SIZES))
-    dirty = padded.clone()
-    dirty[0, :, 64:] = 255
-    dirty[1, :, :, 64:] = 255
-    settings = params.detect.__class__(score_threshold=0.0)
-    for clean, other in zip(model.detect(padded, SIZES, settings), model.detect(dirty, SIZES, settings), strict=True):
+    dirty = padded.copy()
+    dirty[0, 64:] = 255
+    dirty[1, :, 64:] = 255
+    settings = Detect(score_threshold=0.0)
+    for clean, other in zip(detect(model, padded, settings), detect(model, dirty, settings), strict=True):
         torch.testing.assert_close(clean, other)
 
 
 def test_detections_lie_in_their_image(params: Params) -> None:
-    settings = params.detect.__class__(score_threshold=0.0)
-    for (boxes, scores, labels), (width, height) in zip(
-        build(params).eval().detect(pad_images(pictures(SIZES)), SIZES, settings), SIZES, strict=True
-    ):
+    found = detect(build(params).eval(), pad_images(pictures(SIZES)), Detect(score_threshold=0.0))
+    for (boxes, scores, labels), (width, height) in zip(found, SIZES, strict=True):
         assert len(boxes) <= 100
         assert (boxes >= 0).all()
         assert (boxes[:, 2] <= width).all()
@@ -117,11 +116,11 @@ def test_detections_lie_in_their_image(params: Params) -> None:
     ],
 )
 def test_frozen_parts_keep_their_bits(params: Params, backbone: str, norm: str, frozen: tuple[str, ...]) -> None:
-    model = build(params, backbone=backbone, norm=norm, freeze_at=2).train()
+    model = build(params, {"backbone": backbone, "norm": norm, "freeze_at": 2}).train()
     before = {name: tensor.clone() for name, tensor in model.backbone.state_dict().items()}
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.SGD(trained, lr=0.1)
-    losses = model.losses(batch_of(pad_images(pictures(SIZES)), SIZES), params.train)
+    losses = losses_of(model, make_batch(), params.train)
     sum(loss.sum() for loss in losses.values()).backward()
     optimizer.step()
     changed = {name for name, tensor in model.backbone.state_dict().items() if not torch.equal(tensor, before[name])}
@@ -131,28 +130,28 @@ def test_frozen_parts_keep_their_bits(params: Params, backbone: str, norm: str, 
         assert not {name for name in changed if "running" in name or "bn" in name}
 
 
-def test_what_fills_up_the_rois_does_not_enter_the_batch_norm(params: Params) -> None:
-    batch = batch_of(pad_images(pictures(SIZES)), SIZES, topk=10)
+def test_padding_of_the_rois_does_not_enter_the_batch_norm(params: Params) -> None:
+    batch = make_batch(topk=10)
     seen = []
-    for roi_batch in (64, 4000):  # far more than there are RoIs
+    for size in (64, 4000):  # far more than there are RoIs
         model = build(params).train()
         model.head.register_forward_hook(lambda module, inputs, output: seen.append(len(inputs[0])))
-        model.losses(batch, replace(params.train, roi_batch=roi_batch, post_nms_topk=10))
+        losses_of(model, batch, change(params.train, {"roi.batch_size": size, "rpn.post_nms_topk": 10}))
     assert seen[0] == seen[1] <= 2 * 11
 
 
 def test_dropout_is_where_it_is_asked_for(params: Params) -> None:
-    model = build(params, backbone="vgg16", dropout=0.4)
+    model = build(params, {"backbone": "vgg16", "dropout": 0.4})
     assert [layer.p for layer in model.head.modules() if isinstance(layer, torch.nn.Dropout)] == [0.4, 0.4]
 
 
 @pytest.mark.parametrize("roi_op", ["align", "pool"])
 def test_bf16_losses_are_close_and_in_float32(params: Params, roi_op: str) -> None:
-    model, batch = build(params, roi_op=roi_op).eval(), batch_of(pad_images(pictures(SIZES)), SIZES)
+    model, batch = build(params, {"roi_pool.op": roi_op}).eval(), make_batch()
     torch.manual_seed(1)
-    full = model.losses(batch, params.train)
+    full = losses_of(model, batch, params.train)
     torch.manual_seed(1)
-    half = model.losses(batch, params.train, torch.bfloat16)
+    half = losses_of(model, batch, params.train, torch.bfloat16)
     for name in LOSSES:
         assert half[name].dtype == torch.float32
         torch.testing.assert_close(half[name], full[name], atol=0.05, rtol=0.1)

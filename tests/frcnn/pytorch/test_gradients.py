@@ -1,34 +1,35 @@
 """Gradients: those of the formulas, none where there must be none; what is frozen keeps its bits."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from networks import build, change, losses_of
 from torch import Tensor, nn
 from torch.autograd import gradcheck
 from torchvision.models.vgg import cfgs, make_layers
 
 from frcnn import boxes
 from frcnn.anchors.label import label_image
-from frcnn.detector.config import DetectorConfig, preprocessing_of
-from frcnn.params import Params, Train
+from frcnn.detector.batch import Batch
+from frcnn.params import Model, Params, Train
 from frcnn.pytorch import faster_rcnn
 from frcnn.pytorch.backbones.resnet import build_resnet
 from frcnn.pytorch.backbones.vgg import VGGBackbone, build_vgg
-from frcnn.pytorch.faster_rcnn import Batch, FasterRCNN
+from frcnn.pytorch.faster_rcnn import FasterRCNN
 from frcnn.pytorch.optimizer import build_optimizer, set_learning_rate
 from frcnn.pytorch.roi_heads import roi_losses
 from frcnn.pytorch.roi_pool import roi_align
 from frcnn.pytorch.rpn import rpn_losses
-from frcnn.training.batches import Sample, Source, collate, draw_anchors
+from frcnn.training.batches import Sample, Source, collate
+from frcnn.training.minibatch import sample_anchors
 
 OBJECTS = [[(12, 10, 60, 52)], [(4, 30, 40, 88), (30, 8, 78, 40)]]
 TOPK = 30  # proposals in training
 SIZES = [(96, 72), (80, 104)]
 RPN, ROI = ("loss_rpn_cls", "loss_rpn_box"), ("loss_roi_cls", "loss_roi_box")
-# Anchors 4 and 1 in the first image, 0, 5 and 2 in the second; -1 fills up. Some distances lie beyond the quadratic.
+# Anchors 4 and 1 in the first image, 0, 5 and 2 in the second; -1 is padding. Some distances lie beyond the quadratic.
 INDEX = torch.tensor([[4, 1, 0, 0], [0, 5, 2, 0]])
 ANCHOR_LABELS = torch.tensor([[1, 0, -1, -1], [1, 1, 0, -1]])
 ROI_LABELS = torch.tensor([[2, 0, 1, -1, -1], [0, 3, 0, 0, -1]])
@@ -41,34 +42,27 @@ def normal(*shape: int, seed: int = 0, grad: bool = True) -> Tensor:
 
 @pytest.fixture
 def train(params: Params) -> Train:
-    """All candidates are taken, so that no drawing of RoIs enters."""
-    return replace(params.train, roi_batch=300, post_nms_topk=TOPK)
-
-
-def build(params: Params, **model_changes: object) -> FasterRCNN:
-    """Build a detector of three classes, as it starts training; seeded."""
-    model = replace(params.model, **model_changes)
-    torch.manual_seed(0)
-    config = DetectorConfig(["a", "b", "c"], model, params.anchors, params.data, preprocessing_of(model.backbone))
-    return FasterRCNN(config).train()
+    """All candidates are taken, so that no sampling of RoIs enters."""
+    return change(params.train, {"roi.batch_size": 300, "rpn.post_nms_topk": TOPK})
 
 
 def make_batch(params: Params) -> Batch:
-    """Return a batch of two images, labelled and sampled as in training."""
+    """Return a batch of two images, labeled and sampled as in training."""
     rng = np.random.default_rng(0)
     samples = []
-    for i, ((width, height), objects) in enumerate(zip(SIZES, OBJECTS, strict=True)):
-        labels = label_image(np.array(objects, np.float32), width, height, params.model.backbone, params.anchors)
+    for i, (size, objects) in enumerate(zip(SIZES, OBJECTS, strict=True)):
+        labels = label_image(np.array(objects, np.float32), size, params.model.backbone, params.anchors)
         assert len(labels.positive_index)
-        image = rng.integers(0, 255, (height, width, 3), dtype=np.uint8)
+        image = rng.integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
         classes = np.arange(1, 1 + len(objects))
-        keys = rng.random(TOPK + len(objects), np.float32)
-        samples.append(Sample(str(i), image, labels.gt_boxes, classes, *draw_anchors(labels, params, rng), keys))
-    return collate(samples, Source(None, [], replace(params, train=replace(params.train, post_nms_topk=TOPK))))
+        priorities = rng.random(TOPK + len(objects), np.float32)
+        anchors = sample_anchors(labels, params.train.rpn, rng)
+        samples.append(Sample(str(i), image, labels.gt_boxes, classes, *anchors, priorities))
+    return collate(samples, Source(None, [], change(params, {"train.rpn.post_nms_topk": TOPK})))
 
 
 def backward(model: FasterRCNN, batch: Batch, train: Train, names: Iterable[str]) -> None:
-    losses = model.losses(batch, train)
+    losses = losses_of(model, batch, train)
     assert all((losses[name] > 0).all() for name in names)
     sum(losses[name].sum() for name in names).backward()
 
@@ -79,11 +73,11 @@ def has_gradient(module: nn.Module) -> list[bool]:
     return [parameter.grad is not None and bool(parameter.grad.any()) for parameter in trained]
 
 
-def step(model: nn.Module, batch: Batch, train: Train, steps: int = 3, rate: float = 1e-4) -> None:
-    optimizer = build_optimizer(model, train)
+def step(model: FasterRCNN, batch: Batch, train: Train, steps: int = 3, rate: float = 1e-4) -> None:
+    optimizer = build_optimizer(model, train.optimizer)
     set_learning_rate(optimizer, rate)
     for _ in range(steps):
-        sum(loss.sum() for loss in model.losses(batch, train).values()).backward()
+        sum(loss.sum() for loss in losses_of(model, batch, train).values()).backward()
         optimizer.step()
         optimizer.zero_grad()
     assert all(tensor.isfinite().all() for tensor in model.state_dict().values())
@@ -197,7 +191,7 @@ def test_roi_align_has_its_gradient() -> None:
 def test_roi_losses_reach_head_and_backbone_but_not_the_rpn(
     params: Params, train: Train, norm: str, roi_op: str
 ) -> None:
-    model = build(params, norm=norm, roi_op=roi_op).double()
+    model = build(params, {"norm": norm, "roi_pool.op": roi_op}).double()
     backward(model, make_batch(params), train, ROI)
     assert not any(has_gradient(model.rpn))
     for module in (model.predictor, model.head, model.backbone):
@@ -216,7 +210,7 @@ def test_the_whole_gradient_is_the_slope(
     params: Params, train: Train, norm: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Along a random direction the four losses change as their gradients say, once the proposals stay as they are."""
-    model, batch = build(params, norm=norm).double(), make_batch(params)
+    model, batch = build(params, {"norm": norm}).double(), make_batch(params)
     proposals: list[Tensor] = []
     generate = faster_rcnn.generate_proposals
 
@@ -228,7 +222,7 @@ def test_the_whole_gradient_is_the_slope(
     monkeypatch.setattr(faster_rcnn, "generate_proposals", generate_once)
 
     def losses() -> Tensor:
-        return torch.stack([loss.sum() for loss in model.losses(batch, train).values()])
+        return torch.stack([loss.sum() for loss in losses_of(model, batch, train).values()])
 
     parameters = list(model.parameters())
     direction = [normal(*parameter.shape, seed=i, grad=False) for i, parameter in enumerate(parameters)]
@@ -259,11 +253,12 @@ def test_the_whole_gradient_is_the_slope(
 def test_frozen_parts_of_a_resnet_keep_their_bits_and_all_others_move(
     params: Params, train: Train, backbone: str, norm: str, freeze_at: int
 ) -> None:
-    model = build(params, backbone=backbone, norm=norm, freeze_at=freeze_at)
+    model = build(params, {"backbone": backbone, "norm": norm, "freeze_at": freeze_at})
     model.eval()
     model.train()  # as after a validation
     before = snapshot(model)
-    step(model, make_batch(params), replace(train, optimizer="sgd", weight_decay=0.1, bias_weight_decay=0.1))
+    settings = {"optimizer.name": "sgd", "optimizer.weight_decay": 0.1, "optimizer.bias_weight_decay": 0.1}
+    step(model, make_batch(params), change(train, settings))
     stages = ("backbone.conv1.", "backbone.bn1.", "backbone.layer1.")[: 2 if freeze_at == 1 else 3]
     still = {name for name in before if name.startswith(stages)}
     if norm == "frozen":
@@ -275,7 +270,7 @@ def test_frozen_parts_of_a_resnet_keep_their_bits_and_all_others_move(
 @pytest.mark.parametrize("freeze_at", range(5))
 def test_stages_of_a_resnet_that_are_trained(freeze_at: int) -> None:
     with torch.device("meta"):
-        backbone, head = build_resnet("resnet50", 64, "trained", freeze_at, "avg")
+        backbone, head = build_resnet(Model(backbone="resnet50", norm="trained", freeze_at=freeze_at))
     stages = [["conv1", "bn1"], ["layer1"], ["layer2"], ["layer3"]]
     trained = {name.split(".")[0] for name, parameter in backbone.named_parameters() if parameter.requires_grad}
     assert trained == {name for stage in stages[freeze_at:] for name in stage}
@@ -286,7 +281,7 @@ def test_stages_of_a_resnet_that_are_trained(freeze_at: int) -> None:
 @pytest.mark.parametrize(("freeze_at", "first"), [(0, 0), (1, 5), (2, 10), (3, 17), (4, 24), (5, None)])
 def test_blocks_of_a_vgg_that_are_trained(freeze_at: int, first: int | None) -> None:
     with torch.device("meta"):
-        backbone, head = build_vgg(freeze_at, 0.0)
+        backbone, head = build_vgg(Model(freeze_at=freeze_at))
     convolutions = [0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28]
     trained = {int(name.split(".")[1]) for name, parameter in backbone.named_parameters() if parameter.requires_grad}
     assert trained == {layer for layer in convolutions if first is not None and layer >= first}
@@ -297,7 +292,7 @@ def test_frozen_blocks_of_a_vgg_keep_their_bits_and_all_others_move(train: Train
     torch.manual_seed(0)
     backbone = VGGBackbone(make_layers(cfgs["D"]), freeze_at=2).train()
     before = snapshot(backbone)
-    optimizer = build_optimizer(backbone, replace(train, optimizer="sgd"))
+    optimizer = build_optimizer(backbone, change(train.optimizer, {"name": "sgd"}))
     set_learning_rate(optimizer, 0.1)
     for _ in range(2):
         backbone(torch.rand(1, 3, 32, 32)).sum().backward()
@@ -308,13 +303,14 @@ def test_frozen_blocks_of_a_vgg_keep_their_bits_and_all_others_move(train: Train
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_biases_without_a_rate_keep_their_bits(params: Params, train: Train, optimizer: str) -> None:
-    model = build(params, norm="trained")
+    model = build(params, {"norm": "trained"})
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.endswith("bias"):
                 parameter += 0.01  # a bias of 0 would hide a decay
     before = snapshot(model)
-    step(model, make_batch(params), replace(train, optimizer=optimizer, bias_lr_mult=0.0, bias_weight_decay=0.1))
+    settings = {"optimizer.name": optimizer, "optimizer.bias_lr_mult": 0.0, "optimizer.bias_weight_decay": 0.1}
+    step(model, make_batch(params), change(train, settings))
     names = dict(model.named_parameters())
     weights = {name for name, parameter in names.items() if parameter.ndim > 1}
     assert {name for name in changed(model, before) if name in names} == weights
@@ -325,7 +321,8 @@ def test_bias_lr_mult_is_a_factor_of_the_step(params: Params, train: Train) -> N
     for factor in (1.0, 2.0):
         model = build(params)
         before = snapshot(model)
-        settings = replace(train, optimizer="sgd", bias_lr_mult=factor, weight_decay=0.0, bias_weight_decay=0.0)
+        decay = {"optimizer.weight_decay": 0.0, "optimizer.bias_weight_decay": 0.0}
+        settings = change(train, {"optimizer.name": "sgd", "optimizer.bias_lr_mult": factor} | decay)
         step(model, make_batch(params), settings, steps=1, rate=1e-2)
         after = model.state_dict()
         moves.append({name: after[name] - before[name] for name in ("rpn.conv.weight", "rpn.conv.bias")})

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from frcnn import boxes
-from frcnn.params import Detect
+from frcnn.params import Detect, Model, Postprocessing, Proposals
 from frcnn.pytorch.postprocessing import select_detections
 from frcnn.pytorch.rpn import generate_proposals
 
@@ -31,19 +31,27 @@ def greedy(candidates: np.ndarray, scores: np.ndarray, threshold: float) -> list
 
 @st.composite
 def rpn_outputs(draw: st.DrawFn, least: int = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return logits (A,), no two equal, deltas (A, 4), anchors (A, 4) and inside (A,)."""
+    """Return logits (A,), no two equal, deltas (A, 4), anchors (A, 4) and which of them are allowed, (A,)."""
     count = draw(st.integers(least, 30))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     corner, side = rng.integers(-20, 100, (count, 2)), rng.integers(4, 60, (count, 2))
     deltas = rng.normal(0, draw(st.sampled_from([0.0, 0.1, 1.0])), (count, 4))
-    inside = rng.random(count) < draw(st.sampled_from([0.5, 1.0]))
-    return rng.permutation(count) - count / 2, deltas, np.concatenate([corner, corner + side], 1).astype(float), inside
+    allowed = rng.random(count) < draw(st.sampled_from([0.5, 1.0]))
+    return rng.permutation(count) - count / 2, deltas, np.concatenate([corner, corner + side], 1).astype(float), allowed
 
 
-def propose(outputs: tuple[np.ndarray, ...], size: tuple[int, int], **options: Any) -> np.ndarray:
-    logits, deltas, anchors, inside = (torch.from_numpy(each) for each in outputs)
-    defaults = {"pre_nms_topk": 100, "post_nms_topk": 100, "nms_threshold": 0.7, "min_size": 0, "delta_clamp": True}
-    found, real = generate_proposals(logits[None], deltas[None], anchors, [size], inside[None], **(defaults | options))
+def propose(
+    outputs: tuple[np.ndarray, ...],
+    size: tuple[int, int],
+    pre: int = 100,
+    post: int = 100,
+    threshold: float = 0.7,
+    least: float = 0,
+) -> np.ndarray:
+    logits, deltas, anchors, allowed = (torch.from_numpy(each) for each in outputs)
+    settings = Postprocessing(pre_nms_topk=pre, post_nms_topk=post)
+    model = Model(proposals=Proposals(nms_threshold=threshold, min_size=least), delta_clamp=True)
+    found, real = generate_proposals(logits[None], deltas[None], anchors, [size], allowed[None], settings, model)
     return found[real].numpy()
 
 
@@ -52,15 +60,14 @@ def propose(outputs: tuple[np.ndarray, ...], size: tuple[int, int], **options: A
 def test_proposals_are_those_of_plain_loops(
     outputs: tuple[np.ndarray, ...], size: tuple[int, int], pre: int, post: int, threshold: float, least: float
 ) -> None:
-    options = {"pre_nms_topk": pre, "post_nms_topk": post, "nms_threshold": threshold, "min_size": least}
-    found = propose(outputs, size, **options)
-    logits, deltas, anchors, inside = outputs
-    # The best first, those outside the image's own grid last; only then are small ones dropped.
-    best = sorted(range(len(logits)), key=lambda i: (not inside[i], -logits[i]))[:pre]
+    found = propose(outputs, size, pre, post, threshold, least)
+    logits, deltas, anchors, allowed = outputs
+    # The best first, those that are not allowed last; only then are small ones dropped.
+    best = sorted(range(len(logits)), key=lambda i: (not allowed[i], -logits[i]))[:pre]
     candidates = []
     for i in best:
         x1, y1, x2, y2 = boxes.clip(boxes.decode(deltas[i], anchors[i]), *map(float, size))
-        if inside[i] and min(x2 - x1, y2 - y1) >= least and min(x2 - x1, y2 - y1) > 0:
+        if allowed[i] and min(x2 - x1, y2 - y1) >= least and min(x2 - x1, y2 - y1) > 0:
             candidates.append((x1, y1, x2, y2))
     expected = np.array(candidates).reshape(-1, 4)
     kept = greedy(expected, -np.arange(len(expected)), threshold)[:post]
@@ -72,7 +79,7 @@ def test_proposals_are_those_of_plain_loops(
 def test_proposals_lie_in_the_image_are_large_enough_and_apart(
     outputs: tuple[np.ndarray, ...], size: tuple[int, int], post: int, threshold: float, least: float
 ) -> None:
-    found = propose(outputs, size, post_nms_topk=post, nms_threshold=threshold, min_size=least)
+    found = propose(outputs, size, post=post, threshold=threshold, least=least)
     assert len(found) <= min(post, outputs[3].sum())
     assert (found >= 0).all()
     assert (found <= [*size, *size]).all()
@@ -99,11 +106,11 @@ def test_images_of_a_batch_do_not_meet(images: list[tuple[tuple[np.ndarray, ...]
     rows = [tuple(torch.from_numpy(each[:count]) for each in outputs) for outputs, _ in images]
     together, real = generate_proposals(
         torch.stack([row[0] for row in rows]), torch.stack([row[1] for row in rows]), anchors,
-        [size for _, size in images], torch.stack([row[3] for row in rows]), pre_nms_topk=5, post_nms_topk=100,
-        nms_threshold=0.7, min_size=0, delta_clamp=True,
+        [size for _, size in images], torch.stack([row[3] for row in rows]),
+        Postprocessing(pre_nms_topk=5, post_nms_topk=100), Model(proposals=Proposals(nms_threshold=0.7, min_size=0)),
     )  # fmt: skip
-    for (logits, deltas, _, inside), (_, size), found, own in zip(rows, images, together, real, strict=True):
-        alone = propose((logits.numpy(), deltas.numpy(), anchors.numpy(), inside.numpy()), size, pre_nms_topk=5)
+    for (logits, deltas, _, allowed), (_, size), found, own in zip(rows, images, together, real, strict=True):
+        alone = propose((logits.numpy(), deltas.numpy(), anchors.numpy(), allowed.numpy()), size, pre=5)
         np.testing.assert_array_equal(found[own].numpy(), alone)
 
 

@@ -1,21 +1,24 @@
-"""What an image's neighbours in a batch, and the padding that they bring, change for it: nothing, and this much."""
-
-from dataclasses import replace
+"""What an image's neighbors in a batch, and the padding that they bring, change for it: nothing, and this much."""
 
 import numpy as np
 import pytest
 import torch
+from networks import build, change, losses_of
 from torch import Tensor, nn
 from torchvision.models.vgg import cfgs, make_layers
 
 from frcnn.anchors.grid import STRIDE, feature_grid
 from frcnn.anchors.label import label_image
-from frcnn.detector.config import DetectorConfig, preprocessing_of
-from frcnn.params import Detect, Params
+from frcnn.arrays import size_of
+from frcnn.detector.batch import Batch
+from frcnn.detector.config import LOSSES
+from frcnn.params import Detect, Model, Params
 from frcnn.pytorch import faster_rcnn
 from frcnn.pytorch.backbones.vgg import VGGBackbone, VGGHead
-from frcnn.pytorch.faster_rcnn import LOSSES, Batch, FasterRCNN
-from frcnn.training.batches import Sample, Source, collate, draw_anchors
+from frcnn.pytorch.faster_rcnn import FasterRCNN
+from frcnn.pytorch.inputs import image_inputs
+from frcnn.training.batches import Sample, Source, collate
+from frcnn.training.minibatch import sample_anchors
 
 SIZE = (90, 75)  # of the image that is looked at; no multiple of 16, so that its last cells are partly padding
 OBJECTS = [(10, 8, 50, 44), (30, 25, 85, 70)]
@@ -25,13 +28,13 @@ TOPK = 60  # proposals in training
 DETECT = Detect(score_threshold=0.0, pre_nms_topk=200, post_nms_topk=30)
 
 
-def slim_vgg(freeze_at: int, dropout: float) -> tuple[VGGBackbone, VGGHead]:
+def slim_vgg(model: Model) -> tuple[VGGBackbone, VGGHead]:
     """Return VGG-16 with an eighth of its channels: the same strides, rounding and receptive field."""
-    backbone = VGGBackbone(make_layers([layer if layer == "M" else layer // 8 for layer in cfgs["D"]]), freeze_at)
+    layers = make_layers([layer if layer == "M" else layer // 8 for layer in cfgs["D"]])
+    backbone = VGGBackbone(layers, model.freeze_at)
     backbone.out_channels = 64
-    head = VGGHead(
-        nn.Sequential(nn.Linear(64 * 49, 32), nn.ReLU(), nn.Dropout(), nn.Linear(32, 32), nn.ReLU()), dropout
-    )
+    classifier = nn.Sequential(nn.Linear(64 * 49, 32), nn.ReLU(), nn.Dropout(), nn.Linear(32, 32), nn.ReLU())
+    head = VGGHead(classifier, model.dropout)
     head.out_channels = 32
     return backbone, head
 
@@ -40,23 +43,19 @@ def slim_vgg(freeze_at: int, dropout: float) -> tuple[VGGBackbone, VGGHead]:
 def model(request: pytest.FixtureRequest, params: Params, monkeypatch: pytest.MonkeyPatch) -> FasterRCNN:
     """A slim detector in float64, seeded, in training mode; its norms are frozen."""
     monkeypatch.setattr(faster_rcnn, "build_vgg", slim_vgg)
-    settings = replace(params.model, backbone=request.param, norm="frozen")
-    config = DetectorConfig(["a", "b", "c"], settings, params.anchors, params.data, preprocessing_of(request.param))
-    torch.manual_seed(0)
-    return FasterRCNN(config).double().train()
+    return build(params, {"backbone": request.param, "norm": "frozen"}).double().train()
 
 
 def make_sample(params: Params, backbone: str, image: np.ndarray, objects: list[tuple[int, ...]], seed: int) -> Sample:
-    labels = label_image(
-        np.array(objects, np.float32).reshape(-1, 4), image.shape[1], image.shape[0], backbone, params.anchors
-    )
-    drawn = draw_anchors(labels, params, np.random.default_rng(seed))
-    keys = np.random.default_rng(seed).random(TOPK + len(objects), np.float32)
-    return Sample(str(seed), image, labels.gt_boxes, np.arange(1, 1 + len(objects)), *drawn, keys)
+    boxes = np.array(objects, np.float32).reshape(-1, 4)
+    labels = label_image(boxes, size_of(image), backbone, params.anchors)
+    anchors = sample_anchors(labels, params.train.rpn, np.random.default_rng(seed))
+    priorities = np.random.default_rng(seed).random(TOPK + len(objects), np.float32)
+    return Sample(str(seed), image, labels.gt_boxes, np.arange(1, 1 + len(objects)), *anchors, priorities)
 
 
 def with_topk(params: Params) -> Params:
-    return replace(params, train=replace(params.train, post_nms_topk=TOPK))
+    return change(params, {"train.rpn.post_nms_topk": TOPK})
 
 
 def noise(width: int, height: int, seed: int) -> np.ndarray:
@@ -64,7 +63,7 @@ def noise(width: int, height: int, seed: int) -> np.ndarray:
 
 
 # What stands beside the image: all make a padded size of 128 x 120 pixels.
-NEIGHBOURS = {
+NEIGHBORS = {
     "noise with three objects": (noise(128, 120, 1), [(5, 5, 40, 40), (60, 30, 120, 100), (3, 70, 50, 115)]),
     "noise without objects": (noise(128, 120, 2), []),
     "white": (np.full((120, 128, 3), 255, np.uint8), [(5, 5, 40, 40)]),
@@ -85,8 +84,8 @@ def outcome(model: FasterRCNN, batch: Batch, params: Params, monkeypatch: pytest
         patch.setattr(
             faster_rcnn, "generate_proposals", lambda *a, **k: proposals.append(generate(*a, **k)) or proposals[-1]
         )
-        losses = model.losses(batch, replace(params.train, roi_batch=16, post_nms_topk=TOPK))
-        found = model.detect(batch.images, batch.sizes, DETECT)
+        losses = losses_of(model, batch, change(params.train, {"roi.batch_size": 16, "rpn.post_nms_topk": TOPK}))
+        found = model.detect(image_inputs(batch.images, batch.sizes, model.config), DETECT)
     return [
         [*(losses[name][i] for name in LOSSES), *(boxes[i, real[i]] for boxes, real in proposals), *found[i]]
         for i in range(len(batch.sizes))
@@ -94,16 +93,16 @@ def outcome(model: FasterRCNN, batch: Batch, params: Params, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("place", [0, 1])
-def test_no_neighbour_matters(model: FasterRCNN, params: Params, place: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_neighbor_matters(model: FasterRCNN, params: Params, place: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Losses, proposals and detections of an image in a batch are those of it alone at the same padded size."""
-    params = with_topk(replace(params, model=model.config.model))
+    params = with_topk(params.model_copy(update={"model": model.config.model}))
     backbone, source = model.config.model.backbone, Source(None, [], params)
     watched = make_sample(params, backbone, noise(*SIZE, 0), OBJECTS, seed=0)
     alone: list[Tensor] = []
-    for image, objects in NEIGHBOURS.values():
+    for image, objects in NEIGHBORS.values():
         samples = [watched, make_sample(params, backbone, image, objects, seed=1)]
         batch = collate(samples[::-1] if place else samples, source)
-        assert batch.images.shape[2:] == (120, 128)
+        assert batch.images.shape[1:3] == (120, 128)
         alone = alone or outcome(model, one_of(batch, place), params, monkeypatch)[0]
         together = outcome(model, batch, params, monkeypatch)[place]
         for found, expected in zip(together, alone, strict=True):
@@ -140,16 +139,13 @@ def test_padding_matters_only_through_the_convolutions(
     params: Params, place: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a backbone that does not look beyond its cell, an image finds in a batch what it finds unpadded."""
-    monkeypatch.setattr(faster_rcnn, "build_resnet", lambda *settings: (Patches(), Flat()))
-    settings = replace(params.model, backbone="resnet18")
-    config = DetectorConfig(["a", "b", "c"], settings, params.anchors, params.data, preprocessing_of("resnet18"))
-    torch.manual_seed(0)
-    model = FasterRCNN(config).double().train()
+    monkeypatch.setattr(faster_rcnn, "build_resnet", lambda model: (Patches(), Flat()))
+    model = build(params, {"backbone": "resnet18"}).double().train()
     params = with_topk(params)
     source = Source(None, [], params)
     watched = make_sample(params, "resnet18", noise(*SIZE, 0), OBJECTS, seed=0)
     alone = outcome(model, collate([watched], source), params, monkeypatch)[0]
-    for image, objects in NEIGHBOURS.values():
+    for image, objects in NEIGHBORS.values():
         samples = [watched, make_sample(params, "resnet18", image, objects, seed=1)]
         batch = collate(samples[::-1] if place else samples, source)
         together = outcome(model, batch, params, monkeypatch)[place]
@@ -164,9 +160,9 @@ def test_a_batch_of_one_is_not_padded(params: Params, size: tuple[int, int]) -> 
     sample = make_sample(params, params.model.backbone, noise(*size, 0), [(1, 1, 15, 15)], seed=0)
     batch = collate([sample], Source(None, [], with_topk(params)))
     assert batch.sizes == [size]
-    assert batch.images.shape == (1, 3, size[1], size[0])
-    assert np.array_equal(batch.images[0].permute(1, 2, 0).numpy(), sample.image)
-    assert np.array_equal(batch.anchor_index[0].numpy(), sample.anchor_index)
+    assert batch.images.shape == (1, size[1], size[0], 3)
+    assert np.array_equal(batch.images[0], sample.image)
+    assert np.array_equal(batch.anchor_index[0], sample.anchor_index)
 
 
 @torch.no_grad()
@@ -178,10 +174,10 @@ def test_padding_changes_nothing_beyond_the_receptive_field(model: FasterRCNN) -
         if name.endswith("bias"):  # without biases the padding of a VGG stays 0 in every layer
             parameter += 0.1
     picture = torch.rand(1, 3, height, width, dtype=torch.float64)
-    rows, columns = feature_grid(width, height, backbone)
+    rows, columns = feature_grid((width, height), backbone)
     alone = model.backbone(picture)
     padded = model.backbone(nn.functional.pad(picture, (0, 64, 0, 64)))[:, :, :rows, :columns]
-    # A cell's field is centred at most half a stride right of its left edge and below its upper one.
+    # A cell's field is centered at most half a stride right of its left edge and below its upper one.
     x, y = torch.arange(columns) * STRIDE + 8 + RADIUS[backbone], torch.arange(rows) * STRIDE + 8 + RADIUS[backbone]
     far = (y < height)[:, None] & (x < width)[None]
     assert far.sum() >= 20

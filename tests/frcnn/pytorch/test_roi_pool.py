@@ -5,6 +5,7 @@ import pytest
 import torch
 from torchvision.ops import roi_align as torchvision_roi_align
 
+from frcnn.params import RoIPool
 from frcnn.pytorch.roi_pool import pool_rois, roi_align
 
 
@@ -19,9 +20,9 @@ def random_rois(count: int, width: float, height: float) -> torch.Tensor:
     return rois
 
 
-def pool_one(features: torch.Tensor, rois: torch.Tensor, **options) -> torch.Tensor:
+def pool_one(features: torch.Tensor, rois: torch.Tensor, settings: RoIPool) -> torch.Tensor:
     """Pool the RoIs (R, 4) of one image from its features (D, H, W)."""
-    return pool_rois(features[None], [features.shape[1:]], rois[None], **options)[0]
+    return pool_rois(features[None], [features.shape[1:]], rois[None], settings)[0]
 
 
 @pytest.mark.parametrize(("size", "sampling_ratio"), [(7, 2), (5, 1), (2, 3)])
@@ -46,20 +47,21 @@ def test_no_rois() -> None:
 @pytest.mark.parametrize("op", ["align", "crop"])
 def test_training_and_detection_see_the_same(op: str) -> None:
     features, rois = torch.randn(6, 20, 31), random_rois(40, 31 * 16, 20 * 16)
-    options = {"op": op, "size": 7, "sampling_ratio": 2, "clip": True, "stride": 16}
+    settings = RoIPool(op=op, size=7, sampling_ratio=2, clip=True)
     with torch.no_grad():
-        detection = pool_one(features, rois, **options)
-    torch.testing.assert_close(pool_one(features, rois, **options), detection, atol=1e-4, rtol=1e-4)
+        detection = pool_one(features, rois, settings)
+    torch.testing.assert_close(pool_one(features, rois, settings), detection, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("op", ["align", "pool", "crop"])
 def test_an_roi_beyond_the_grid_has_no_empty_bin(op: str) -> None:
     # 37 rows of 16 px end at 592; the image, and so the RoI, reaches to 600. Unclipped RoIPool leaves rows at 0.
     features = torch.ones(3, 37, 50)
-    options = {"op": op, "size": 7, "sampling_ratio": 2, "stride": 16}
-    pooled = pool_one(features, torch.tensor([[100.0, 560, 300, 600]]), clip=True, **options)
+    roi = torch.tensor([[100.0, 560, 300, 600]])
+    pooled, unclipped = (
+        pool_one(features, roi, RoIPool(op=op, size=7, sampling_ratio=2, clip=clip)) for clip in (True, False)
+    )
     torch.testing.assert_close(pooled, torch.ones_like(pooled))
-    unclipped = pool_one(features, torch.tensor([[100.0, 560, 300, 600]]), clip=False, **options)
     if op == "pool":
         assert unclipped.amax((0, 1, 3)).tolist() == [1, 1, 1, 1, 0, 0, 0]  # as published
     else:
@@ -68,26 +70,25 @@ def test_an_roi_beyond_the_grid_has_no_empty_bin(op: str) -> None:
 
 def test_crop_takes_the_largest_of_four_samples() -> None:
     column = torch.arange(6.0).expand(1, 6, 6)
-    options = {"op": "crop", "size": 2, "sampling_ratio": 0, "stride": 16}
+    rois = torch.tensor([[16.0, 16, 80, 80], [64, 64, 160, 160]])
     for clip in (True, False):
         # Cells 1 to 5 in two bins of 2 cells: samples at 1.5, 2.5 and 3.5, 4.5, that is at the indices 1, 2 and 3, 4.
-        pooled = pool_one(column, torch.tensor([[16.0, 16, 80, 80], [64, 64, 160, 160]]), clip=clip, **options)
+        pooled = pool_one(column, rois, RoIPool(op="crop", size=2, clip=clip))
         assert pooled[0, 0].tolist() == [[2, 4], [2, 4]]
         assert pooled[1, 0].tolist() == [[4.25, 5], [4.25, 5]]  # cut at the border, whose cell is repeated beyond
 
 
 def test_crop_of_no_rois() -> None:
-    options = {"op": "crop", "size": 7, "sampling_ratio": 2, "clip": True, "stride": 16}
     features = torch.rand(6, 20, 31, requires_grad=True)
-    assert pool_one(features, torch.zeros(0, 4), **options).shape == (0, 6, 7, 7)
+    assert pool_one(features, torch.zeros(0, 4), RoIPool(op="crop")).shape == (0, 6, 7, 7)
 
 
 def test_gradient_of_crop() -> None:
     torch.manual_seed(0)
     features = torch.randn(2, 8, 9, dtype=torch.float64, requires_grad=True)
     rois = random_rois(5, 9 * 16, 8 * 16).double()
-    options = {"op": "crop", "size": 3, "sampling_ratio": 2, "clip": True, "stride": 16}
-    assert torch.autograd.gradcheck(lambda maps: pool_one(maps, rois, **options), [features])
+    settings = RoIPool(op="crop", size=3)
+    assert torch.autograd.gradcheck(lambda maps: pool_one(maps, rois, settings), [features])
 
 
 def slow_roi_pool(features: torch.Tensor, roi: list[float], size: int) -> torch.Tensor:
@@ -112,14 +113,12 @@ def test_roi_pool_rounds_as_published() -> None:
     features = torch.randn(2, 37, 50)
     rois = random_rois(40, 800, 600)
     rois[3] = torch.tensor([8.0, 24, 40, 56])  # halves of a cell: 1, 2, 3, 4
-    pooled = pool_one(features, rois, op="pool", size=7, sampling_ratio=2, clip=False, stride=16)
+    pooled = pool_one(features, rois, RoIPool(op="pool", size=7, clip=False))
     for found, roi in zip(pooled, rois.tolist(), strict=True):
         torch.testing.assert_close(found, slow_roi_pool(features, roi, 7))
 
 
 def test_roi_pool_takes_the_largest() -> None:
     features = torch.arange(16.0).view(1, 4, 4)
-    pooled = pool_one(
-        features, torch.tensor([[0.0, 0, 47, 47]]), op="pool", size=2, sampling_ratio=0, clip=True, stride=16
-    )
+    pooled = pool_one(features, torch.tensor([[0.0, 0, 47, 47]]), RoIPool(op="pool", size=2))
     assert pooled.flatten().tolist() == [5, 7, 13, 15]

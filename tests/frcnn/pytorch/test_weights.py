@@ -1,184 +1,60 @@
-"""Weights files describe themselves, and nothing that does not fit is loaded."""
+"""A network's weights go to a file and come back, and nothing that does not fit is loaded."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import torchvision
+from networks import build
 from safetensors.torch import save_file
 
-from frcnn.detector.config import CAFFE, TORCHVISION, DetectorConfig, preprocessing_of
+from frcnn.detector.tensor_file import read_header
+from frcnn.detector.weights_file import write_weights
 from frcnn.errors import UserError
-from frcnn.fetching.published import imagenet_weights
 from frcnn.params import Params
-from frcnn.pytorch.faster_rcnn import FasterRCNN
-from frcnn.pytorch.weights import load_model, read_about, save_weights
-from frcnn.training.initial_weights import load_pretrained, read_torch, save_initial
-
-
-def build(params: Params, **changes: object) -> FasterRCNN:
-    model = replace(params.model, **changes)
-    config = DetectorConfig(["a", "b"], model, params.anchors, params.data, preprocessing_of(model.backbone))
-    return FasterRCNN(config)
+from frcnn.pytorch.weights import arrays_of, load_arrays, load_model
 
 
 def test_round_trip_and_same_bytes(params: Params, tmp_path: Path) -> None:
     model = build(params)
     for name in ("one", "two"):
-        save_weights(tmp_path / name, model.config, model.state_dict(), {"phase": 1})
+        write_weights(tmp_path / name, model.config, arrays_of(model), {"phase": 1})
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
     loaded = load_model(tmp_path / "one")
     assert loaded.config == model.config
-    assert read_about(tmp_path / "one")["trained_on"] == {"phase": 1}
+    assert read_header(tmp_path / "one")["provenance"] == {"phase": 1}
+    assert list(loaded.state_dict()) == list(model.state_dict())
     for name, tensor in model.state_dict().items():
         torch.testing.assert_close(loaded.state_dict()[name], tensor, rtol=0, atol=0)
+
+
+def test_loaded_weights_are_a_copy(params: Params) -> None:
+    model, other = build(params), build(params)
+    weights = {name: np.zeros_like(array) for name, array in arrays_of(model).items()}
+    load_arrays(model, weights, "here")
+    weights["rpn.conv.bias"] += 1
+    assert not any(array.any() for array in arrays_of(model).values())
+    with torch.no_grad():
+        other.rpn.conv.bias += 1
+    assert arrays_of(other)["rpn.conv.bias"].all()
 
 
 def test_a_foreign_or_broken_file(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     with pytest.raises(UserError, match="no such weights file"):
-        read_about(path)
+        load_model(path)
     save_file({"a": torch.zeros(1)}, path)
     with pytest.raises(UserError, match="not a weights file of this project"):
-        read_about(path)
+        load_model(path)
     path.write_bytes(b"not at all")
     with pytest.raises(UserError, match="not a readable weights file"):
-        read_about(path)
+        load_model(path)
 
 
-def test_torchvision_weights_start_backbone_and_head(params: Params, tmp_path: Path) -> None:
-    source = torchvision.models.resnet18()
-    tensors = {name: torch.rand_like(t) if t.is_floating_point() else t for name, t in source.state_dict().items()}
-    torch.save(tensors, tmp_path / "resnet18.pth")
-    for norm in ("frozen", "trained"):
-        model = build(params, width=64, norm=norm)
-        load_pretrained(model, tmp_path / "resnet18.pth")
-        torch.testing.assert_close(
-            model.backbone.state_dict()["layer3.1.conv2.weight"], tensors["layer3.1.conv2.weight"]
-        )
-        torch.testing.assert_close(model.backbone.state_dict()["bn1.running_var"], tensors["bn1.running_var"])
-        torch.testing.assert_close(model.head.state_dict()["layer4.0.conv1.weight"], tensors["layer4.0.conv1.weight"])
-
-
-def test_vgg_weights_give_torchvisions_features(params: Params, tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    source = torchvision.models.vgg16().eval()
-    torch.save(source.state_dict(), tmp_path / "vgg16.pth")
-    model = build(params, backbone="vgg16-torch").eval()
-    load_pretrained(model, tmp_path / "vgg16.pth")
-    image = torch.rand(1, 3, 64, 64)
-    torch.testing.assert_close(model.backbone(image), source.features[:30](image))
-    pooled = torch.rand(2, 512, 7, 7)
-    torch.testing.assert_close(model.head(pooled), source.classifier[:6](pooled.flatten(1)))
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda t: t.pop("layer2.0.conv1.weight"), "missing layer2.0.conv1.weight"),
-        (lambda t: t.update(extra=torch.zeros(1)), "unexpected extra"),
-        (lambda t: t.update({"conv1.weight": torch.zeros(1)}), r"conv1.weight is \(1,\), expected \(64, 3, 7, 7\)"),
-    ],
-    ids=["missing", "extra", "misshapen"],
-)
-def test_weights_that_do_not_fit_load_nothing(params: Params, tmp_path: Path, change, message: str) -> None:
-    tensors = torchvision.models.resnet18().state_dict()
-    change(tensors)
-    torch.save(tensors, tmp_path / "w.pth")
-    model = build(params, width=64)
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    with pytest.raises(UserError, match=message):
-        load_pretrained(model, tmp_path / "w.pth")
-    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
-
-
-class Evil:
-    """Something that would run when unpickled."""
-
-    def __reduce__(self):
-        """Name a call."""
-        return print, ("executed",)
-
-
-@pytest.mark.parametrize("content", [b"", b"garbage" * 100, Evil(), [1, 2]], ids=["empty", "garbage", "code", "list"])
-def test_a_file_that_is_no_state_dict(params: Params, tmp_path: Path, content, capsys) -> None:
-    path = tmp_path / "w.pth"
-    if isinstance(content, bytes):
-        path.write_bytes(content)
-    else:
-        torch.save(content, path)
-    with pytest.raises(UserError, match=r"w\.pth"):
-        load_pretrained(build(params), path)
-    assert "executed" not in capsys.readouterr().out
-
-
-def initial(path: Path, **changes: object) -> dict[str, torch.Tensor]:
-    """Write a ResNet-18's initial weights as `frcnn import-weights` does."""
-    names = torchvision.models.resnet18().state_dict()
-    tensors = {n: torch.rand_like(t) for n, t in names.items() if not n.startswith("fc.") and t.is_floating_point()}
-    about = {"backbone": "resnet18", "preprocessing": TORCHVISION, "made_from": {"sha256": "0", "layout": "a"}}
-    save_initial(path, tensors, **about | changes)  # type: ignore[arg-type]
-    return tensors
-
-
-def test_initial_weights_of_our_own(params: Params, tmp_path: Path) -> None:
-    tensors = initial(tmp_path / "w")
-    model = build(params, width=64)
-    load_pretrained(model, tmp_path / "w")
-    for part in (model.backbone, model.head):
-        for name, tensor in part.state_dict().items():
-            assert name.endswith("num_batches_tracked") or torch.equal(tensor, tensors[name]), name
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"backbone": "resnet34"}, "made for model.backbone: resnet34, not resnet18"),
-        ({"preprocessing": CAFFE}, "expects pictures prepared in another way than for resnet18"),
-    ],
-    ids=["backbone", "preprocessing"],
-)
-def test_initial_weights_for_something_else(params: Params, tmp_path: Path, changes: dict, message: str) -> None:
-    initial(tmp_path / "w", **changes)
-    with pytest.raises(UserError, match=message):
-        load_pretrained(build(params, width=64), tmp_path / "w")
-
-
-def test_a_safetensors_file_that_is_no_initial_weights(params: Params, tmp_path: Path) -> None:
-    model, path = build(params), tmp_path / "w"
-    save_weights(path, model.config, model.state_dict(), {})
-    with pytest.raises(UserError, match=r"not initial weights of version 1 \(frcnn-weights\)"):
-        load_pretrained(model, path)
-    save_file({"a": torch.zeros(1)}, path)
-    with pytest.raises(UserError, match=r"not initial weights of version 1 \(no schema\)"):
-        load_pretrained(model, path)
-    path.write_bytes((1000).to_bytes(8, "little") + b"{ broken")
-    with pytest.raises(UserError, match="not a readable file of initial weights"):
-        load_pretrained(model, path)
-
-
-def test_a_float_of_numpy_is_read_and_other_objects_are_not(tmp_path: Path) -> None:
-    """Checkpoints hold such floats beside the tensors; NumPy 1 named what unpickles them otherwise."""
-    path = tmp_path / "w.pth"
-    torch.save({"map": np.float64(0.75)}, path, _use_new_zipfile_serialization=False)
-    assert read_torch(path) == {"map": 0.75}
-    older = path.read_bytes().replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
-    assert older != path.read_bytes()
-    path.write_bytes(older)
-    assert read_torch(path) == {"map": 0.75}
-    torch.save({"map": Evil()}, path)
-    with pytest.raises(UserError, match=r"w\.pth: holds objects that could run code \(print\) and is not read"):
-        read_torch(path)
-    with pytest.raises(UserError, match=r"gone: no such file of weights"):
-        read_torch(tmp_path / "gone")
-
-
-@pytest.mark.parametrize("backbone", ["vgg16-torch", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152"])
-def test_the_addresses_of_torchvisions_weights(backbone: str) -> None:
-    file = imagenet_weights(backbone)
-    [url], digest = file.urls, str(file.sha256)
-    assert url.startswith("https://")
-    assert len(digest) == 8
-    int(digest, 16)
+def test_a_weights_file_that_lacks_an_array(params: Params, tmp_path: Path) -> None:
+    model, path = build(params), tmp_path / "w.safetensors"
+    weights = arrays_of(model)
+    del weights["rpn.conv.bias"]
+    write_weights(path, model.config, weights, {})
+    with pytest.raises(UserError, match=r"w\.safetensors: does not fit the model.*: missing rpn\.conv\.bias"):
+        load_model(path)

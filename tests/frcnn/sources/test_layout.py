@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from frcnn.data.checks import check_dataset
-from frcnn.data.voc.dataset import VOC_CLASSES, read_classes, read_split
+from frcnn.data.voc.dataset import VOC_CLASSES, VocDataset
 from frcnn.errors import UserError
-from frcnn.sources.layout import MARKER, find_roots, install, replaced_folder
+from frcnn.files import atomic_folder
+from frcnn.sources.layout import MARKER, find_roots, install
 from frcnn.sources.shapes import CLASSES
 from frcnn.sources.synthetic import draw_dataset
 
@@ -34,8 +35,8 @@ def content(folder: Path) -> dict[str, bytes]:
 def test_roots_are_found_at_any_depth(tmp_path: Path) -> None:
     first, second = draw(tmp_path / "kit" / "VOC2007"), draw(tmp_path / "kit" / "VOC2012", 2)
     (tmp_path / "kit" / "docs").mkdir()
-    assert find_roots(tmp_path) == [first, second]
-    assert find_roots(first) == [first]
+    assert [dataset.root for dataset in find_roots(tmp_path)] == [first, second]
+    assert [dataset.root for dataset in find_roots(first)] == [first]
 
 
 def test_folders_that_are_no_dataset(tmp_path: Path) -> None:
@@ -49,7 +50,7 @@ def test_folders_that_are_no_dataset(tmp_path: Path) -> None:
 def test_one_root_is_installed_by_links(tmp_path: Path) -> None:
     root, dataset = draw(tmp_path / "source"), tmp_path / "dataset"
     (root / "JPEGImages" / "in_no_split.jpg").write_bytes(b"")
-    install([root], dataset)
+    install([VocDataset(root)], dataset)
     assert check_dataset(dataset, "voc").problems == []
     assert (dataset / "JPEGImages/test_00001.jpg").samefile(root / "JPEGImages/test_00001.jpg")
     assert not (dataset / "JPEGImages/in_no_split.jpg").exists()
@@ -67,9 +68,9 @@ def test_where_links_are_refused_files_are_copied(tmp_path: Path, monkeypatch: p
         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
 
     root = draw(tmp_path / "source")
-    install([root], tmp_path / "linked")
+    install([VocDataset(root)], tmp_path / "linked")
     monkeypatch.setattr(os, "link", refuse)
-    install([root], tmp_path / "copied")
+    install([VocDataset(root)], tmp_path / "copied")
     assert content(tmp_path / "linked") == content(tmp_path / "copied")
     assert (tmp_path / "copied/JPEGImages/test_00001.jpg").stat().st_nlink == 1
 
@@ -79,7 +80,7 @@ def test_symbolic_links_are_followed(tmp_path: Path) -> None:
     picture = root / "JPEGImages" / "test_00001.jpg"
     picture.rename(tmp_path / "elsewhere.jpg")
     picture.symlink_to("../../elsewhere.jpg")
-    install([root], tmp_path / "dataset")
+    install([VocDataset(root)], tmp_path / "dataset")
     installed = tmp_path / "dataset/JPEGImages/test_00001.jpg"
     assert not installed.is_symlink()
     assert installed.read_bytes() == (tmp_path / "elsewhere.jpg").read_bytes()
@@ -88,16 +89,16 @@ def test_symbolic_links_are_followed(tmp_path: Path) -> None:
 def test_roots_are_joined_in_order(tmp_path: Path) -> None:
     first, second = draw(tmp_path / "b", 1), draw(tmp_path / "a", 2, "x")
     (second / "ImageSets/Main/test.txt").unlink()  # as in VOC2012
-    install([first, second], tmp_path / "dataset")
+    install([VocDataset(first), VocDataset(second)], tmp_path / "dataset")
     trainval = ["train_00001", "train_00002", "train_00003", "val_00001"]
-    assert read_split(tmp_path / "dataset", "trainval") == trainval + [f"x{image_id}" for image_id in trainval]
-    assert read_split(tmp_path / "dataset", "test") == ["test_00001"]
+    assert VocDataset(tmp_path / "dataset").split("trainval") == trainval + [f"x{image_id}" for image_id in trainval]
+    assert VocDataset(tmp_path / "dataset").split("test") == ["test_00001"]
     assert check_dataset(tmp_path / "dataset", "voc").problems == []
 
 
 def test_one_id_in_two_roots_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="picture t.* is also in"):
-        install([draw(tmp_path / "a"), draw(tmp_path / "b", 2)], tmp_path / "dataset")
+        install([VocDataset(draw(tmp_path / "a")), VocDataset(draw(tmp_path / "b", 2))], tmp_path / "dataset")
 
 
 @pytest.mark.parametrize("line", ["../../secret", "/etc/passwd", "a/../../b"])
@@ -105,7 +106,7 @@ def test_ids_that_lead_outside_are_refused(tmp_path: Path, line: str) -> None:
     root = draw(tmp_path / "source")
     (root / "ImageSets/Main/test.txt").write_text(f"{line}\n")
     with pytest.raises(UserError, match=r"test.txt: id .* leads outside"):
-        install([root], tmp_path / "dataset")
+        install([VocDataset(root)], tmp_path / "dataset")
 
 
 @pytest.mark.parametrize(
@@ -119,18 +120,18 @@ def test_ids_that_lead_outside_are_refused(tmp_path: Path, line: str) -> None:
 )
 def test_class_lists(tmp_path: Path, given: list[str] | None, voc: bool, expected: list[str]) -> None:
     draw_dataset(tmp_path / "source", 10, 10, 10, 1)
-    install([tmp_path / "source"], tmp_path / "dataset", given, voc)
-    assert read_classes(tmp_path / "dataset") == expected
+    install([VocDataset(tmp_path / "source")], tmp_path / "dataset", given, voc)
+    assert VocDataset(tmp_path / "dataset").class_names == expected
 
 
 def test_voc_keeps_its_twenty_classes(tmp_path: Path) -> None:
     root = draw(tmp_path / "source")
     for path in (root / "Annotations").iterdir():
         path.write_text("<annotation><object><name>sheep</name></object></annotation>")
-    install([root], tmp_path / "voc", voc=True)
-    install([root], tmp_path / "other")
-    assert read_classes(tmp_path / "voc") == VOC_CLASSES
-    assert read_classes(tmp_path / "other") == ["sheep"]
+    install([VocDataset(root)], tmp_path / "voc", voc=True)
+    install([VocDataset(root)], tmp_path / "other")
+    assert VocDataset(tmp_path / "voc").class_names == VOC_CLASSES
+    assert VocDataset(tmp_path / "other").class_names == ["sheep"]
 
 
 def test_no_class_at_all(tmp_path: Path) -> None:
@@ -138,7 +139,7 @@ def test_no_class_at_all(tmp_path: Path) -> None:
     for path in (root / "Annotations").iterdir():
         path.write_text("<annotation/>")
     with pytest.raises(UserError, match=r"name the classes in download\.classes"):
-        install([root], tmp_path / "dataset")
+        install([VocDataset(root)], tmp_path / "dataset")
 
 
 def old_dataset(folder: Path) -> Path:
@@ -149,8 +150,7 @@ def old_dataset(folder: Path) -> Path:
 
 
 def replace_by(folder: Path, text: str) -> None:
-    with replaced_folder(folder) as scratch:
-        (scratch / "new").mkdir()
+    with atomic_folder(folder, MARKER) as scratch:
         (scratch / "new" / "classes.txt").write_text(text)
 
 
@@ -166,8 +166,7 @@ def test_a_dataset_is_replaced_as_a_whole(tmp_path: Path) -> None:
 @pytest.mark.parametrize("error", [UserError("bad"), KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left")])
 def test_after_an_error_the_old_dataset_stays(tmp_path: Path, error: BaseException) -> None:
     dataset = old_dataset(tmp_path / "dataset")
-    with pytest.raises((UserError, KeyboardInterrupt)), replaced_folder(dataset) as scratch:
-        (scratch / "new").mkdir()
+    with pytest.raises((UserError, KeyboardInterrupt)), atomic_folder(dataset, MARKER):
         raise error
     assert content(tmp_path) == {"dataset/classes.txt": b"old\n"}
     assert list(tmp_path.iterdir()) == [dataset]
@@ -192,7 +191,7 @@ def test_what_is_no_dataset_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "letters").write_text("dear")
     (tmp_path / "file").write_text("dear")
-    with pytest.raises(UserError, match="holds something else than a dataset"):
+    with pytest.raises(UserError, match="holds files of something else"):
         replace_by(tmp_path / "home", "")
     with pytest.raises(UserError, match="is a file"):
         replace_by(tmp_path / "file", "")
@@ -205,6 +204,6 @@ def test_a_users_own_folder_is_not_replaced(tmp_path: Path) -> None:
     """A classes.txt, as labelling tools write it beside their files, does not make a folder ours."""
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "classes.txt").write_text("dog\n")
-    with pytest.raises(UserError, match="holds something else"):
+    with pytest.raises(UserError, match="holds files of something else"):
         replace_by(tmp_path / "mine", "new\n")
     assert content(tmp_path) == {"mine/classes.txt": b"dog\n"}

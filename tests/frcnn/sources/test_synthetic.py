@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from frcnn.data.checks import check_dataset
-from frcnn.data.voc.dataset import read_annotations, read_split
+from frcnn.data.voc.dataset import VocDataset
 from frcnn.sources.shapes import CLASSES, DIAMETER, draw_picture
 from frcnn.sources.synthetic import draw_dataset
 
@@ -26,7 +26,8 @@ def test_a_sound_dataset_with_all_splits(tmp_path: Path) -> None:
         "trainval": 6,
         "test": 3,
     }
-    assert read_split(tmp_path, "trainval") == read_split(tmp_path, "train") + read_split(tmp_path, "val")
+    dataset = VocDataset(tmp_path)
+    assert dataset.split("trainval") == dataset.split("train") + dataset.split("val")
     assert seen == [(n, 9) for n in range(1, 10)]
 
 
@@ -45,7 +46,7 @@ def test_the_seed_decides_every_byte(tmp_path: Path) -> None:
 
 def test_what_is_drawn_is_what_is_read(tmp_path: Path) -> None:
     draw_dataset(tmp_path, 3, 1, 1, seed=5)
-    for index, annotation in enumerate(read_annotations(tmp_path, "train", "voc")):
+    for index, annotation in enumerate(VocDataset(tmp_path).annotations("train", "voc")):
         _, shapes = draw_picture(np.random.default_rng([5, 0, index]))
         np.testing.assert_array_equal(annotation.boxes, [shape.box for shape in shapes])
         assert [CLASSES[label - 1] for label in annotation.labels] == [shape.name for shape in shapes]

@@ -6,44 +6,51 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
+from networks import change
 from PIL import Image
 
 from frcnn.anchors.grid import anchor_grid, feature_grid
-from frcnn.anchors.label import label_image
-from frcnn.anchors.targets import AnchorTargets, offsets, pack_variant
+from frcnn.anchors.label import LabeledImage, label_image
+from frcnn.anchors.targets import join_images
 from frcnn.boxes import decode, flip
+from frcnn.data.voc.annotation import Annotation
+from frcnn.detector.batch import Batch
 from frcnn.errors import UserError
 from frcnn.params import Params
 from frcnn.training.batches import EpochBatches, Source, loader, plan_epoch
-from frcnn.training.cache import PictureCache
+from frcnn.training.picture_cache import PictureCache
 
 SIZES = [(160, 176), (200, 160), (160, 160), (160, 208), (192, 160), (161, 160), (224, 160)]
+
+ARRAYS = ("images", "gt_boxes", "gt_labels", "anchor_index", "anchor_labels", "anchor_deltas", "roi_priorities")
 
 
 @pytest.fixture
 def source(params: Params, tmp_path: Path) -> Source:
     """Seven pictures of one object each, whose red channel tells the column."""
-    labels, mirrored, paths = [], [], []
+    annotations, images, paths = [], [], []
+    ones, easy = np.ones(1, np.int64), np.zeros(1, bool)
     for i, (width, height) in enumerate(SIZES):
         picture = np.zeros((height, width, 3), np.uint8)
         picture[..., 0] = np.arange(width)
         paths.append(tmp_path / f"{i}.png")
         Image.fromarray(picture).save(paths[-1])
         box = np.array([[20 + i, 30, 60, 80]], np.float32)
-        labels.append(label_image(box, width, height, params.model.backbone, params.anchors))
-        mirrored.append(label_image(flip(box, width), width, height, params.model.backbone, params.anchors))
-    size = np.array(SIZES, np.int32)
-    targets = AnchorTargets(
-        [str(i) for i in range(7)], ["a"], size, size, offsets([1] * 7), np.ones(7, np.int64), pack_variant(labels),
-        pack_variant(mirrored),
-    )  # fmt: skip
-    return Source(targets, paths, params)
+        labels, mirrored = (
+            label_image(boxes, SIZES[i], params.model.backbone, params.anchors) for boxes in (box, flip(box, width))
+        )
+        annotations.append(Annotation(str(i), paths[-1], width, height, box, ones, easy))
+        images.append(LabeledImage(SIZES[i], labels, mirrored, ones))
+    return Source(join_images(annotations, images, ["a"]), paths, params)
+
+
+def unchanged(batch: Batch) -> Batch:
+    return batch
 
 
 def epoch(source: Source, number: int = 0, phase: int = 1) -> EpochBatches:
     plan = plan_epoch(source, np.arange(len(source.targets)), phase, number)
-    return EpochBatches(source, plan, phase, number)
+    return EpochBatches(source, plan, (phase, number), unchanged)
 
 
 def test_every_image_once_and_orientations_apart(source: Source) -> None:
@@ -69,22 +76,21 @@ def test_the_same_bytes_from_any_start_and_any_number_of_workers(source: Source,
         for batch, expected in zip(found, wanted[start:], strict=True):
             assert batch.image_ids == expected.image_ids
             assert batch.sizes == expected.sizes
-            for name in ("images", "gt_boxes", "gt_labels", "anchor_index", "anchor_labels", "anchor_deltas"):
-                assert torch.equal(getattr(batch, name), getattr(expected, name))
+            for name in ARRAYS:
+                np.testing.assert_array_equal(getattr(batch, name), getattr(expected, name))
 
 
 def test_sampled_anchors_lead_to_the_objects_in_the_padded_grid(source: Source) -> None:
     params = source.params
     for batch in loader(epoch(source), 0, 0, pin=False):
-        height, width = batch.images.shape[-2:]
-        grid = feature_grid(width, height, params.model.backbone)
-        sizes, ratios = tuple(params.anchors.anchor_sizes), tuple(params.anchors.anchor_ratios)
-        anchors = torch.from_numpy(anchor_grid(*grid, sizes, ratios, 0.5).copy())
+        height, width = batch.images.shape[1:3]
+        anchors = anchor_grid(feature_grid((width, height), params.model.backbone), params.anchors)
         for i in range(len(batch.sizes)):
             positive = batch.anchor_labels[i] == 1
             chosen = anchors[batch.anchor_index[i][positive]]
             decoded = decode(batch.anchor_deltas[i][positive], chosen)
-            torch.testing.assert_close(decoded, batch.gt_boxes[i, :1].expand_as(decoded), atol=1e-3, rtol=0)
+            assert len(decoded)
+            np.testing.assert_allclose(decoded, np.broadcast_to(batch.gt_boxes[i, :1], decoded.shape), atol=1e-3)
             used = anchors[batch.anchor_index[i][batch.anchor_labels[i] >= 0]]
             assert (used[:, 2] <= batch.sizes[i][0]).all()
 
@@ -95,9 +101,9 @@ def test_picture_and_boxes_are_flipped_together(source: Source) -> None:
         for i, (width, _) in enumerate(batch.sizes):
             index = int(batch.image_ids[i])
             mirrored = batch.images[i, 0, 0, 0] > 100  # the last column comes first
-            expected = torch.tensor([20.0 + index, 30, 60, 80])
+            expected = np.array([20 + index, 30, 60, 80], np.float32)
             wanted = flip(expected, width) if mirrored else expected
-            torch.testing.assert_close(batch.gt_boxes[i, 0], wanted)
+            np.testing.assert_array_equal(batch.gt_boxes[i, 0], wanted)
             flipped += int(mirrored)
     assert 0 < flipped < 7
 
@@ -105,8 +111,8 @@ def test_picture_and_boxes_are_flipped_together(source: Source) -> None:
 def test_padding_is_zero(source: Source) -> None:
     for batch in loader(epoch(source), 0, 0, pin=False):
         for image, (width, height) in zip(batch.images, batch.sizes, strict=True):
-            assert not image[:, height:].any()
-            assert not image[:, :, width:].any()
+            assert not image[height:].any()
+            assert not image[:, width:].any()
 
 
 @pytest.mark.parametrize("world", [2, 3])
@@ -115,15 +121,15 @@ def test_parts_hold_every_image_as_the_whole_batch_does(source: Source, world: i
     lonely = 0
     for step, whole in enumerate(epoch(source)[step] for step in range(len(plan))):
         for rank in range(world):
-            part = EpochBatches(source, plan, 1, 0, part=(rank, world))[step]
+            part = EpochBatches(source, plan, (1, 0), unchanged, share=(rank, world))[step]
             places = list(range(rank, len(plan[step]), world))
             lonely += not places
             places = places or [0]
             assert part.image_ids == [whole.image_ids[i] for i in places]
             assert part.sizes == [whole.sizes[i] for i in places]
-            for name in ("images", "gt_boxes", "gt_labels", "anchor_index", "anchor_labels", "anchor_deltas"):
-                assert torch.equal(getattr(part, name), getattr(whole, name)[places]), name
-            assert part.images.stride()[1:] == whole.images.stride()[1:]
+            for name in ARRAYS:
+                np.testing.assert_array_equal(getattr(part, name), getattr(whole, name)[places], name)
+            assert part.images.strides[1:] == whole.images.strides[1:]
     assert lonely, "no process was without an image"
 
 
@@ -134,9 +140,9 @@ def test_a_picture_that_changed_is_refused(source: Source) -> None:
 
 
 def test_single_images_are_never_padded(source: Source) -> None:
-    params = replace(source.params, train=replace(source.params.train, batch_size=1))
+    params = change(source.params, {"train.batch_size": 1})
     for batch in loader(epoch(replace(source, params=params)), 0, 0, pin=False):
-        assert batch.images.shape[:1] + batch.images.shape[-1:] == (1, batch.sizes[0][0])
+        assert batch.images.shape == (1, batch.sizes[0][1], batch.sizes[0][0], 3)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -149,7 +155,7 @@ def test_a_cache_changes_no_batch_and_spares_reading(source: Source, workers: in
                 path.unlink()
         found = list(loader(epoch(cached, number), 0, workers, pin=False))
         for batch, expected in zip(found, wanted, strict=True):
-            assert torch.equal(batch.images, expected.images)
+            np.testing.assert_array_equal(batch.images, expected.images)
 
 
 def test_little_is_padded(params: Params) -> None:
@@ -158,7 +164,7 @@ def test_little_is_padded(params: Params) -> None:
     sizes = np.array([(800, 600)] * 56 + [(901, 600)] * 17 + [(600, 800)] * 10 + [(600, 901)] * 5)
     odd = np.stack([rng.integers(750, 1000, 12), np.full(12, 600)], 1)
     drawn = rng.permutation(np.concatenate([sizes, odd]).repeat(40, 0))
-    params = replace(params, train=replace(params.train, batch_size=16))
+    params = change(params, {"train.batch_size": 16})
     source = Source(SimpleNamespace(size=drawn), [], params)  # type: ignore[arg-type]
     plan = plan_epoch(source, np.arange(len(drawn)), 1, 0)
     padded = sum(len(batch) * drawn[batch].max(0).prod() for batch in plan)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from frcnn.errors import UserError
-from frcnn.training.cache import PictureCache
+from frcnn.training.picture_cache import PictureCache
 
 SIZES = np.array([(3, 2), (5, 7)])
 IMAGE = np.arange(5 * 7 * 3, dtype=np.uint8).reshape(7, 5, 3)

@@ -1,7 +1,5 @@
 """The size of a resized picture and the scale of its boxes, by our rule and by the reference's."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -24,17 +22,17 @@ from frcnn.params import Params
 def test_resized_size(
     params: Params, size: tuple[int, int], limits: tuple[int, int | None], expected: tuple[int, int]
 ) -> None:
-    assert resized_size(size, replace(params.data, min_size=limits[0], max_size=limits[1])) == expected
+    assert resized_size(size, params.data.model_copy(update={"min_size": limits[0], "max_size": limits[1]})) == expected
 
 
 @pytest.mark.parametrize("side", [281, 291, 562, 582])
 def test_the_reference_loses_a_pixel_of_these_short_sides(reference: Params, side: int) -> None:
     assert resized_size((2 * side, side), reference.data)[1] == 599
-    assert resized_size((2 * side, side), replace(reference.data, rounding="nearest"))[1] == 600
+    assert resized_size((2 * side, side), reference.data.model_copy(update={"rounding": "nearest"}))[1] == 600
 
 
 def test_each_axis_has_its_own_scale_but_in_the_reference(reference: Params) -> None:
-    size, data = (500, 333), replace(reference.data, box_convention="voc")
+    size, data = (500, 333), reference.data.model_copy(update={"box_convention": "voc"})
     assert resized_size(size, data) == (900, 600)
     np.testing.assert_allclose(box_scale(size, data), [900 / 500, 600 / 333] * 2, rtol=1e-12)
     np.testing.assert_allclose(box_scale(size, reference.data), [600 / 333] * 4, rtol=1e-12)

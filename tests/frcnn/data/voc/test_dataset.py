@@ -5,8 +5,7 @@ import pytest
 from PIL import Image
 from voc_files import voc_object, write_list, write_voc
 
-from frcnn.data.voc.annotation import class_names_found
-from frcnn.data.voc.dataset import VOC_CLASSES, find_splits, read_annotations, read_classes, read_split
+from frcnn.data.voc.dataset import VOC_CLASSES, VocDataset
 from frcnn.errors import UserError
 
 
@@ -25,30 +24,30 @@ from frcnn.errors import UserError
 def test_read_split(tmp_path: Path, text: str, ids: list[str]) -> None:
     write_voc(tmp_path / "d", {})
     write_list(tmp_path / "d", text)
-    assert read_split(tmp_path / "d", "trainval") == ids
+    assert VocDataset(tmp_path / "d").split("trainval") == ids
 
 
 def test_splits_that_are_not_there_or_empty(tmp_path: Path) -> None:
     dataset = write_voc(tmp_path / "d", {})
-    with pytest.raises(UserError, match=r"trainval.txt: names no image"):
-        read_split(dataset, "trainval")
-    with pytest.raises(UserError, match=r"test.txt: no such split.*splits there: trainval"):
-        read_split(dataset, "test")
+    with pytest.raises(UserError, match=r"trainval.txt: lists no image"):
+        VocDataset(dataset).split("trainval")
+    with pytest.raises(UserError, match=r"test.txt: no such split.*splits of this dataset: trainval"):
+        VocDataset(dataset).split("test")
 
 
 def test_per_class_lists_are_no_splits(tmp_path: Path) -> None:
     dataset = write_voc(tmp_path / "d", {"a": ""})
     write_list(dataset, "a -1\n", "cat_trainval")
     write_list(dataset, "a\n", "small_trainval")  # a split of one's own
-    assert find_splits(dataset) == ["small_trainval", "trainval"]
+    assert VocDataset(dataset).split_names == ["small_trainval", "trainval"]
 
 
 @pytest.mark.parametrize(
-    ("text", "words"), [(None, "frcnn download"), ("\n", "empty"), ("cat\ncat\n", "cat stands there twice")]
+    ("text", "words"), [(None, "frcnn download"), ("\n", "empty"), ("cat\ncat\n", "cat is listed twice")]
 )
 def test_bad_class_lists(tmp_path: Path, text: str | None, words: str) -> None:
     with pytest.raises(UserError, match=words):
-        read_classes(write_voc(tmp_path / "d", {}, text))
+        _ = VocDataset(write_voc(tmp_path / "d", {}, text)).class_names
 
 
 def test_voc_classes_are_in_the_official_order() -> None:
@@ -57,7 +56,7 @@ def test_voc_classes_are_in_the_official_order() -> None:
 
 
 def test_a_picture_without_objects(tmp_path: Path) -> None:
-    [annotation] = read_annotations(write_voc(tmp_path / "d", {"a": ""}), "trainval", "voc")
+    [annotation] = VocDataset(write_voc(tmp_path / "d", {"a": ""})).annotations("trainval", "voc")
     assert annotation.boxes.shape == (0, 4)
     assert annotation.boxes.dtype == np.float32
     assert annotation.labels.dtype == np.int64
@@ -77,7 +76,7 @@ def test_a_picture_without_objects(tmp_path: Path) -> None:
 )
 def test_box_conventions(tmp_path: Path, convention: str, box: tuple, expected: tuple) -> None:
     dataset = write_voc(tmp_path / "d", {"a": voc_object("dog", box)})
-    [annotation] = read_annotations(dataset, "trainval", convention)
+    [annotation] = VocDataset(dataset).annotations("trainval", convention)
     np.testing.assert_array_equal(annotation.boxes, np.array([expected], np.float32))
     assert annotation.labels.tolist() == [2]
 
@@ -87,7 +86,7 @@ def test_box_conventions(tmp_path: Path, convention: str, box: tuple, expected: 
 )
 def test_boxes_without_extent_are_dropped(tmp_path: Path, box: tuple) -> None:
     dataset = write_voc(tmp_path / "d", {"a": voc_object("cat", box) + voc_object("dog")})
-    [annotation] = read_annotations(dataset, "trainval", "continuous")
+    [annotation] = VocDataset(dataset).annotations("trainval", "continuous")
     assert annotation.labels.tolist() == [2]
 
 
@@ -97,7 +96,7 @@ def test_names_inside_attributes_and_parts_are_not_the_objects(tmp_path: Path) -
         "<part><name>head</name><bndbox><xmin>1</xmin></bndbox></part><difficult>1</difficult>"
     )
     dataset = write_voc(tmp_path / "d", {"a": voc_object("cat", extra=extra)})
-    [annotation] = read_annotations(dataset, "trainval", "voc")
+    [annotation] = VocDataset(dataset).annotations("trainval", "voc")
     assert annotation.labels.tolist() == [1]
     assert annotation.difficult.tolist() == [True]
     np.testing.assert_array_equal(annotation.boxes, [[10, 20, 40, 60]])
@@ -109,7 +108,7 @@ def test_pictures_are_found_by_id_whatever_their_extension(tmp_path: Path) -> No
     (pictures / "a.jpg").rename(pictures / "a.JPEG")
     (pictures / "b.v1.jpg").unlink()
     Image.new("L", (30, 20)).save(pictures / "b.v1.png")
-    annotations = read_annotations(dataset, "trainval", "voc", workers=2)
+    annotations = VocDataset(dataset).annotations("trainval", "voc", workers=2)
     assert [a.image_id for a in annotations] == ["a", "b.v1", "c"]
     assert [a.path.name for a in annotations] == ["a.JPEG", "b.v1.png", "c.jpg"]
     assert (annotations[1].width, annotations[1].height) == (30, 20)
@@ -120,7 +119,7 @@ def test_boxes_belong_to_the_upright_picture(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("RGB", (100, 80)).save(dataset / "JPEGImages" / "a.jpg", exif=exif)
-    [annotation] = read_annotations(dataset, "trainval", "voc")
+    [annotation] = VocDataset(dataset).annotations("trainval", "voc")
     assert (annotation.width, annotation.height) == (80, 100)
     np.testing.assert_array_equal(annotation.boxes, [[0, 0, 80, 100]])
 
@@ -140,7 +139,7 @@ def test_boxes_belong_to_the_upright_picture(tmp_path: Path) -> None:
 def test_what_training_refuses(tmp_path: Path, objects: str, words: str) -> None:
     dataset = write_voc(tmp_path / "d", {"a": objects})
     with pytest.raises(UserError, match=words) as caught:
-        read_annotations(dataset, "trainval", "voc")
+        VocDataset(dataset).annotations("trainval", "voc")
     assert "\n" not in str(caught.value)
 
 
@@ -151,20 +150,20 @@ def test_missing_files_are_named(tmp_path: Path, file: str, words: str) -> None:
     dataset = write_voc(tmp_path / "d", {"a": ""})
     (dataset / file).unlink()
     with pytest.raises(UserError, match=f"{Path(file).stem}.*{words}"):
-        read_annotations(dataset, "trainval", "voc")
+        VocDataset(dataset).annotations("trainval", "voc")
 
 
 def test_class_names_are_sorted_and_distinct(tmp_path: Path) -> None:
     dataset = write_voc(tmp_path / "d", {"a": voc_object("dog") + voc_object("cat"), "b": voc_object("dog"), "c": ""})
     (dataset / "Annotations" / "c.xml").write_text("<")
-    assert class_names_found(dataset, ["a", "b", "c", "none"]) == ["cat", "dog"]
+    assert VocDataset(dataset).annotated_class_names(["a", "b", "c", "none"]) == ["cat", "dog"]
 
 
 def test_a_class_name_over_two_lines_is_one_name(tmp_path: Path) -> None:
     dataset = write_voc(tmp_path / "d", {"a": voc_object("traffic\n   light")})
-    assert class_names_found(dataset, ["a"]) == ["traffic light"]
+    assert VocDataset(dataset).annotated_class_names(["a"]) == ["traffic light"]
     (dataset / "classes.txt").write_text("traffic light\n")
-    [annotation] = read_annotations(dataset, "trainval", "voc")
+    [annotation] = VocDataset(dataset).annotations("trainval", "voc")
     assert annotation.labels.tolist() == [1]
 
 
@@ -172,7 +171,7 @@ def test_ids_that_end_in_a_blank_and_a_digit_are_no_flags(tmp_path: Path) -> Non
     (tmp_path / "ImageSets" / "Main").mkdir(parents=True)
     (tmp_path / "Annotations").mkdir()
     (tmp_path / "ImageSets" / "Main" / "train.txt").write_text("photo 0\nphoto 1\n")
-    assert read_split(tmp_path, "train") == ["photo"]  # flags
+    assert VocDataset(tmp_path).split("train") == ["photo"]  # flags
     for name in ("photo 0", "photo 1"):
         (tmp_path / "Annotations" / f"{name}.xml").write_text("<annotation/>")
-    assert read_split(tmp_path, "train") == ["photo 0", "photo 1"]
+    assert VocDataset(tmp_path).split("train") == ["photo 0", "photo 1"]

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from frcnn.data.voc.annotation import Annotation, class_names_found, read_annotation
-from frcnn.data.voc.dataset import find_pictures, read_annotations
+from frcnn.data.voc.annotation import Annotation
+from frcnn.data.voc.dataset import VocDataset
 
 # On a busy machine drawing may take long.
 ALWAYS = settings(deadline=None, max_examples=60, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
@@ -108,8 +108,8 @@ def test_what_is_written_is_read(data: st.DataObject, written: list[Thing], conv
     names = sorted({thing.name for thing in written} | {"one more"})
     with tempfile.TemporaryDirectory() as temporary:
         dataset = write(Path(temporary), {"a": data.draw(xml(written, size))}, names, size)
-        [annotation] = read_annotations(dataset, "trainval", convention)
-        assert class_names_found(dataset, ["a"]) == sorted({thing.name for thing in written})
+        [annotation] = VocDataset(dataset).annotations("trainval", convention)
+        assert VocDataset(dataset).annotated_class_names(["a"]) == sorted({thing.name for thing in written})
     expected = expected_of(written, names, convention, size)
     assert (annotation.image_id, annotation.width, annotation.height) == ("a", *size)
     assert [array.dtype for array in arrays(annotation)] == [np.float32, np.int64, bool]
@@ -131,7 +131,7 @@ def test_every_object_is_read_or_reported(data: st.DataObject, written: list[Thi
     labels = {name: label for label, name in enumerate(sorted(names), 1)}
     with tempfile.TemporaryDirectory() as temporary:
         dataset = write(Path(temporary), {"a": data.draw(xml(written, size))}, [], size)
-        annotation, problems = read_annotation(dataset, "a", find_pictures(dataset), labels, convention)
+        annotation, problems = VocDataset(dataset).annotation("a", labels, convention)
     dropped = [problem for problem in problems if problem.action == "drop"]
     assert len(annotation.labels) + len(dropped) == len(written)
     assert {problem.action for problem in problems} <= {"drop", "clip"}
@@ -159,7 +159,7 @@ def test_the_conventions_differ_as_documented(data: st.DataObject, x: int, y: in
     with tempfile.TemporaryDirectory() as temporary:
         dataset = write(Path(temporary), {"a": data.draw(xml([thing], size))}, ["cat"], size)
         for convention in OFFSETS:
-            [annotation] = read_annotations(dataset, "trainval", convention)
+            [annotation] = VocDataset(dataset).annotations("trainval", convention)
             found[convention] = annotation.boxes[0]
     pixels = np.zeros((80, 100), bool)  # the box as people mark it: pixels counted from 1, both ends included
     pixels[corners[1] - 1 : corners[3], corners[0] - 1 : corners[2]] = True
@@ -177,7 +177,7 @@ def test_a_name_that_is_not_listed_refuses_the_picture(data: st.DataObject, writ
     size = (100, 80)
     with tempfile.TemporaryDirectory() as temporary:
         dataset = write(Path(temporary), {"a": data.draw(xml(written, size))}, [], size)
-        annotation, problems = read_annotation(dataset, "a", find_pictures(dataset), labels, "voc")
+        annotation, problems = VocDataset(dataset).annotation("a", labels, "voc")
     assert annotation is None
     refused = [problem.what for problem in problems if problem.action == "refuse"]
     assert refused == [f"class {odd} is not in the class list"] * sum(thing.name == odd for thing in written)

@@ -1,4 +1,4 @@
-"""What of another project's file becomes which tensor of ours."""
+"""Which tensor of another project's file becomes which of ours, and how."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ def unchanged(tensor: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Part:
+class TensorSource:
     """One tensor of another project: its name and shape there, and how it becomes ours."""
 
     name: str
@@ -28,14 +28,19 @@ class Part:
 class Recognized:
     """A file of another project.
 
-    layout: in words. tensors: under the file's names. parts: what becomes of them, by our names, from the tensors of
-    our network (of which names and shapes count). class_bias: the tensor with one value for each class and one for
-    background; None where the file holds classification weights and no detector.
+    Attributes:
+        layout: its name, for messages.
+        backbone: key of `BACKBONES`.
+        preprocessing: what pictures the weights expect.
+        tensors: under the file's names.
+        sources: maps the tensors of our network (of which names and shapes count) to their sources, by our names.
+        class_bias: name of the tensor with one value per class and one for background; None where the file holds
+            classification weights and no detector.
     """
 
     layout: str
     backbone: str
     preprocessing: Preprocessing
     tensors: Tensors = field(repr=False)
-    parts: Callable[[Tensors], dict[str, Part]]
+    sources: Callable[[Tensors], dict[str, TensorSource]]
     class_bias: str | None = None

@@ -1,9 +1,14 @@
-"""Keep decoded and resized pictures in memory that all loading processes of a training share."""
+"""Keep decoded and resized pictures in memory that all loading processes of a training share.
+
+The memory is an anonymous mapping, which needs a fork. torch's shared memory would be filled at once, and in a
+container it is limited to /dev/shm (64 MB by default), beyond which a process is killed.
+"""
 
 import mmap
 
 import numpy as np
 
+from frcnn.arrays import offsets
 from frcnn.errors import UserError
 
 
@@ -17,7 +22,7 @@ class PictureCache:
             UserError: the system does not grant so much.
         """
         self._sizes = sizes.astype(np.int64)
-        self._starts = np.concatenate([[0], np.cumsum(3 * self._sizes.prod(1))])
+        self._starts = offsets(3 * self._sizes.prod(1))
         try:
             self._pixels = mmap.mmap(-1, int(self._starts[-1]))
             self._filled = mmap.mmap(-1, len(sizes))

@@ -1,12 +1,11 @@
 """From an annotation to labels: which objects, in which pixels, and in the mirror image."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from frcnn.anchors.build import label_annotation
+from frcnn.anchors.label import label_annotation
 from frcnn.data.voc.annotation import Annotation
 from frcnn.params import Params
 
@@ -18,9 +17,13 @@ def annotation(boxes: list[tuple[float, ...]], difficult: list[bool] | None = No
     return Annotation("a", Path("a.jpg"), 500, 375, np.array(boxes, np.float32).reshape(-1, 4), labels, flags)
 
 
+def with_data(params: Params, **changes: object) -> Params:
+    return params.model_copy(update={"data": params.data.model_copy(update=changes)})
+
+
 @pytest.mark.parametrize(("convention", "last_x"), [("voc", 500), ("reference", 499)])
 def test_boxes_are_scaled_and_mirrored_about_the_middle(reference: Params, convention: str, last_x: int) -> None:
-    params = replace(reference, data=replace(reference.data, box_convention=convention))
+    params = with_data(reference, box_convention=convention)
     image = label_annotation(annotation([(100, 50, 300, 250)]), params)
     assert image.size == (800, 600)
     np.testing.assert_allclose(image.identity.gt_boxes, [[160, 80, 480, 400]])
@@ -29,7 +32,7 @@ def test_boxes_are_scaled_and_mirrored_about_the_middle(reference: Params, conve
 
 @pytest.mark.parametrize(("train_difficult", "labels"), [(False, [1]), (True, [1, 2])])
 def test_difficult_objects_train_if_asked(reference: Params, train_difficult: bool, labels: list[int]) -> None:
-    params = replace(reference, data=replace(reference.data, train_difficult=train_difficult))
+    params = with_data(reference, train_difficult=train_difficult)
     image = label_annotation(annotation([(100, 50, 300, 250), (0, 0, 90, 90)], [False, True]), params)
     assert image.gt_labels.tolist() == labels
     assert len(image.identity.gt_boxes) == len(image.mirror.gt_boxes) == len(labels)

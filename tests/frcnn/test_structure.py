@@ -1,0 +1,175 @@
+"""The house: directions of imports, lengths of files and functions, and the code that dvc.yaml and checkpoints name."""
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+import yaml
+
+from frcnn.training import checkpoint
+
+ROOT = Path(__file__).resolve().parents[2]
+PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+FILES = sorted([*(ROOT / "frcnn").rglob("*.py"), *(ROOT / "stages").rglob("*.py"), *(ROOT / "benchmarks").glob("*.py")])
+LONGEST_FILE, LONGEST_FUNCTION = 350, 60
+# Each room may import those before it, and of its own.
+ROOMS = (
+    ("__init__", "allocation", "arrays", "backbones", "boxes", "errors", "files", "messages", "parallel"),
+    ("params", "presets", "distributed"),
+    ("fetching", "pretrained", "data/voc"),
+    ("data/resizing", "data/checks", "sources", "inputs"),
+    ("anchors", "detections/detections"),
+    ("detections", "evaluation", "report", "detector"),
+    ("pytorch", "keras"),
+    ("frameworks",),
+    ("training",),
+    ("importing", "profiling"),
+)
+
+
+def imported_modules(path: Path) -> Iterator[str]:
+    """Yield the modules a file imports, inside functions too, but not those imported for type checking alone."""
+    tree = ast.parse(path.read_text())
+    package = path.relative_to(ROOT).with_suffix("").parts
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            node.body = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parts = [*package[: -node.level], node.module] if node.level else [node.module]
+            module = ".".join(part for part in parts if part)
+            yield module
+            yield from (f"{module}.{name.name}" for name in node.names)
+
+
+def files_of(module: str) -> Iterator[Path]:
+    """Yield the files that importing a module of ours executes: packages' __init__.py and itself."""
+    parts = module.split(".")
+    if parts[0] in ("frcnn", "stages"):
+        for end in range(1, len(parts) + 1):
+            base = ROOT.joinpath(*parts[:end])
+            yield from (path for path in (base / "__init__.py", base.with_suffix(".py")) if path.is_file())
+
+
+@cache
+def imports_of(path: Path) -> frozenset[Path]:
+    return frozenset(file for module in imported_modules(path) for file in files_of(module))
+
+
+def closure(*starts: str) -> set[str]:
+    """Return every file of ours that these files import, directly or not, and themselves."""
+    seen: set[Path] = set()
+    waiting = [ROOT / start for start in starts]
+    while waiting:
+        path = waiting.pop()
+        if path not in seen:
+            seen.add(path)
+            waiting += imports_of(path)
+    return {path.relative_to(ROOT).as_posix() for path in seen}
+
+
+def covered(entries: list[str]) -> set[str]:
+    """Return the files that entries, files or folders, stand for."""
+    files: set[str] = set()
+    for entry in entries:
+        path = ROOT / entry
+        files |= {file.relative_to(ROOT).as_posix() for file in (path.rglob("*.py") if path.is_dir() else [path])}
+    return files
+
+
+def room_of(path: Path) -> int:
+    name = path.relative_to(ROOT / "frcnn").with_suffix("").as_posix()
+    best = [(len(room), number) for number, rooms in enumerate(ROOMS) for room in rooms if is_in(name, room)]
+    assert best, f"{name} is in no room"
+    return max(best)[1]
+
+
+def is_in(name: str, room: str) -> bool:
+    return name == room or name.startswith(f"{room}/") or name.removesuffix("/__init__") == room
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_files_and_functions_are_short(path: Path) -> None:
+    text = path.read_text()
+    assert text.count("\n") <= LONGEST_FILE
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            assert node.end_lineno - node.lineno < LONGEST_FUNCTION + argument_lines(node), node.name
+
+
+def argument_lines(node: ast.FunctionDef) -> int:
+    """Return the lines of a function's arguments and docstring, which a reader skips."""
+    body = node.body[0]
+    first = body.lineno
+    if isinstance(body, ast.Expr) and isinstance(body.value, ast.Constant):
+        first = body.end_lineno + 1
+    return first - node.lineno
+
+
+def test_nothing_is_imported_upwards() -> None:
+    for path in sorted((ROOT / "frcnn").rglob("*.py")):
+        if path.name == "__init__.py" and not path.read_text().strip():
+            continue
+        for file in imports_of(path):
+            name = file.relative_to(ROOT).as_posix()
+            assert not name.startswith("stages"), f"{path} imports the command line"
+            if file.name != "__init__.py":
+                assert room_of(file) <= room_of(path), f"{path} imports {name} from above"
+
+
+def test_there_is_no_circle() -> None:
+    files = [path for path in FILES if path.name != "__init__.py"]
+    for path in files:
+        name = path.relative_to(ROOT).as_posix()
+        others = {file.relative_to(ROOT).as_posix() for file in imports_of(path) if file.name != "__init__.py"}
+        assert name not in closure(*(others - {name})) or not others, f"{name} imports itself by a detour"
+
+
+def test_the_frameworks_do_not_know_each_other() -> None:
+    for ours, other in (("pytorch", "keras"), ("keras", "pytorch")):
+        for path in sorted((ROOT / "frcnn" / ours).rglob("*.py")):
+            assert not any(module.startswith(f"frcnn.{other}") for module in imported_modules(path)), path
+
+
+def test_the_library_knows_no_command_line() -> None:
+    for path in sorted((ROOT / "frcnn").rglob("*.py")):
+        roots = {module.split(".")[0] for module in imported_modules(path)}
+        assert not roots & {"stages", "typer", "rich", "dvc", "benchmarks"}, path
+
+
+def test_no_test_of_the_library_imports_the_command_line() -> None:
+    for path in sorted((ROOT / "tests" / "frcnn").rglob("*.py")):
+        assert not any(module.split(".")[0] == "stages" for module in imported_modules(path)), path
+
+
+def test_a_file_name_is_used_once() -> None:
+    names: dict[str, list[str]] = {}
+    for path in sorted((ROOT / "frcnn").rglob("*.py")):
+        parts = path.relative_to(ROOT / "frcnn").parts
+        if path.name != "__init__.py" and parts[0] != "keras":  # its files are the twins of pytorch's
+            names.setdefault(path.name, []).append("/".join(parts))
+    assert {name: files for name, files in names.items() if len(files) > 1} == {}
+
+
+@pytest.mark.parametrize("stage", PIPELINE)
+def test_dvc_declares_exactly_the_code_that_a_stage_imports(stage: str) -> None:
+    command = f"stages/{'train' if stage.startswith('train') else stage}.py"
+    entries = [dep for dep in PIPELINE[stage]["deps"] if dep.startswith(("frcnn", "stages"))]
+    used = {file for file in closure(command) if not file.startswith("stages/") or file == command}
+    used = {file for file in used if (ROOT / file).stat().st_size}
+    declared = {file for file in covered(entries) if (ROOT / file).stat().st_size}
+    assert used - declared == set(), "imported, but not declared"
+    assert declared - used == set(), "declared, but not imported"
+
+
+def test_the_fingerprint_covers_exactly_the_code_that_training_imports() -> None:
+    used = closure("frcnn/training/setup.py", "frcnn/training/loop.py")
+    entries = [*checkpoint.CODE, *checkpoint.KERAS_CODE, *checkpoint.VALIDATION_CODE]
+    named = {file for file in covered([f"frcnn/{entry}" for entry in entries])}
+    assert {file for file in used if (ROOT / file).stat().st_size} == {
+        file for file in named if (ROOT / file).stat().st_size
+    }
