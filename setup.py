@@ -5,11 +5,11 @@ from pathlib import Path
 from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
-PROJECT_FILES = ("dvc.yaml", "params.yaml")
+PROJECT_FILES = ("dvc.yaml", "params.schema.json")
 
 
 class BuildWithProjectFiles(build_py):
-    """Put the pipeline and its parameters into the package, where `frcnn demo` looks for them."""
+    """Put the pipeline and the schema of its parameters into the package, where `frcnn demo` looks for them."""
 
     def run(self) -> None:
         """Build the modules, then copy the files; an editable installation reads them from the checkout."""

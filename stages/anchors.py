@@ -13,7 +13,7 @@ from frcnn.params import Params, load_params
 from .terminal.options import ANCHORS, DATASET, Dataset, Overrides, ParamsFile, Workers
 
 if TYPE_CHECKING:
-    from frcnn.anchors.build import LabelledImage
+    from frcnn.anchors.label import LabeledImage
     from frcnn.data.voc.annotation import Annotation
 
 
@@ -29,33 +29,31 @@ def run(
     workers: Workers = None,
 ) -> None:
     """Read the training split of the dataset, write anchor labels and box deltas to anchors.h5."""
-    from frcnn.anchors.build import join_images, label_annotation
-    from frcnn.anchors.targets import recipe_of, write_targets
-    from frcnn.data.voc.dataset import read_annotations, read_classes
-    from frcnn.data.voc.digest import split_sha256
+    from frcnn.anchors.label import label_annotation
+    from frcnn.anchors.targets import join_images, provenance_of, write_targets
+    from frcnn.data.voc.dataset import VocDataset
     from frcnn.parallel import mapper
 
     from .terminal.console import say, track
 
     params = load_params(params_file, overrides or ())
     workers = os.cpu_count() or 1 if workers is None else workers
-    split = params.splits.train
-    class_names = read_classes(dataset)
-    annotations = read_annotations(dataset, split, params.data.box_convention, workers)
+    split, voc = params.splits.train, VocDataset(dataset)
+    annotations = voc.annotations(split, params.data.box_convention, workers)
     if not any(len(annotation.labels) for annotation in annotations):
-        raise UserError(f"{dataset}/ImageSets/Main/{split}.txt: no picture of this split shows an object to learn")
+        raise UserError(f"{voc.split_path(split)}: no picture of this split shows an object to learn")
     with mapper(workers) as parallel:
         labels = parallel(partial(label_annotation, params=params), annotations)
-        labelled = list(track(labels, "labelling anchors", len(annotations)))
-    targets = join_images(annotations, labelled, class_names)
-    write_targets(out, targets, recipe_of(params, class_names, split_sha256(dataset, split)))
-    for annotation, image in zip(annotations[:render], labelled, strict=False):
+        labeled = list(track(labels, "labeling anchors", len(annotations)))
+    targets = join_images(annotations, labeled, voc.class_names)
+    write_targets(out, targets, provenance_of(params, voc.class_names, voc.split_sha256(split)))
+    for annotation, image in zip(annotations[:render], labeled, strict=False):
         _draw(annotation, image, params, renders)
     positives, objects = len(targets.identity.positive_index), len(targets.gt_labels)
     say(f"{out}: {len(targets)} images of {split}, {objects} objects, {positives} positive anchors")
 
 
-def _draw(annotation: "Annotation", image: "LabelledImage", params: Params, folder: Path) -> None:
+def _draw(annotation: "Annotation", image: "LabeledImage", params: Params, folder: Path) -> None:
     """Write a picture with its objects (green) and positive anchors (yellow)."""
     import numpy as np
     from PIL import Image
@@ -64,9 +62,7 @@ def _draw(annotation: "Annotation", image: "LabelledImage", params: Params, fold
     from frcnn.data.voc.pictures import read_picture
     from frcnn.report.drawing import draw_anchors
 
-    sizes, ratios = tuple(params.anchors.anchor_sizes), tuple(params.anchors.anchor_ratios)
-    grid = feature_grid(*image.size, params.model.backbone)
-    anchors = anchor_grid(*grid, sizes, ratios, params.anchors.anchor_offset)
+    anchors = anchor_grid(feature_grid(image.size, params.model.backbone), params.anchors)
     picture = Image.fromarray(read_picture(annotation.path)).resize(image.size)
     drawn = draw_anchors(np.asarray(picture), image.identity.gt_boxes, anchors[image.identity.positive_index])
     folder.mkdir(parents=True, exist_ok=True)

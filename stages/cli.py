@@ -1,27 +1,45 @@
-"""The `frcnn` command: registers the stages and turns exceptions into one line and an exit code."""
+"""The `frcnn` command: registers the stages and turns exceptions into lines and an exit code."""
 
 import errno
 import os
 import signal
 import sys
 from types import FrameType
+from typing import Annotated
 
 import typer
 
+import frcnn
 from frcnn.errors import UserError
 
-from . import anchors, check, demo, detect, download, evaluate, import_weights, predict, render, train
-from .terminal.console import error_console
+from . import anchors, check, demo, detect, download, evaluate, import_weights, predict, preset, render, train
+from .terminal.console import error_console, say
 from .terminal.launch import launched, leave
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        say(f"frcnn {frcnn.__version__}")
+        raise typer.Exit
+
 
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Faster R-CNN as a pipeline of stages; add --debug to any command for tracebacks.",
 )
-for module in (download, anchors, train, detect, evaluate, render, demo, check, predict, import_weights):
+for module in (download, anchors, train, detect, evaluate, render, demo, preset, check, predict, import_weights):
     app.command(module.__name__.rpartition(".")[2].replace("_", "-"))(module.run)
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print it.")
+    ] = False,
+) -> None:
+    """Faster R-CNN as a pipeline of stages; add --debug to any command for tracebacks."""
+
 
 USERS_MISTAKE, OUR_MISTAKE = 2, 1
 # Errors of the operating system that the user can mend: no space, no permission, no such file.
@@ -58,13 +76,14 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 def _report(error: Exception) -> int:
     users = isinstance(error, UserError) or (isinstance(error, OSError) and error.errno in USERS_ERRNO)
-    text = str(error)
+    texts = [str(line) for line in error.args] if isinstance(error, UserError) else [str(error)]
     if isinstance(error, OSError) and error.filename:
-        text = f"{error.filename}: {error.strerror}"
+        texts = [f"{error.filename}: {error.strerror}"]
     if not users:
-        text = f"internal error: {type(error).__name__}: {text}; run again with --debug for the traceback"
-    line = " ".join(text.split())
-    error_console.print(f"error: {line}", style="red", markup=False, highlight=False, soft_wrap=True)
+        texts = [f"internal error: {type(error).__name__}: {error}; run again with --debug for the traceback"]
+    for text in texts:
+        line = " ".join(text.split())
+        error_console.print(f"error: {line}", style="red", markup=False, highlight=False, soft_wrap=True)
     return USERS_MISTAKE if users else OUR_MISTAKE
 
 

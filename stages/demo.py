@@ -1,7 +1,7 @@
 """`frcnn demo`: the whole pipeline on drawn pictures, as a DVC project in its own folder."""
 
+import hashlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -11,17 +11,17 @@ from typing import Annotated
 
 import typer
 
+import frcnn
 from frcnn.errors import UserError
 from frcnn.files import write_text
-from frcnn.params import FRAMEWORKS, load_params
 
 from .terminal.console import say
 
-ROOT = Path(__file__).resolve().parent.parent
 STAGES = ("download", "anchors", "train_phase1", "train_phase2", "detect", "evaluate", "render")
 MARKER = ".frcnn-demo"  # tells a demo folder from any other DVC project
-LINKED = ("dvc.yaml", "frcnn", "stages")
+VERSION = "frcnn-version.txt"  # on which the stages depend instead of the code
 DVC_CONFIG = "[core]\n    no_scm = true\n    analytics = false\n    check_update = false\n"
+DVCIGNORE = "__pycache__\n*.pyc\n*.tmp\n"
 
 
 def run(
@@ -33,6 +33,8 @@ def run(
     ] = None,
 ) -> None:
     """Read nothing, draw a dataset, train, evaluate and render in FOLDER; write what the pipeline writes there."""
+    from frcnn.params import FRAMEWORKS
+
     if framework not in (None, *FRAMEWORKS):
         raise UserError(f"--framework {framework}: choose from {', '.join(FRAMEWORKS)}")
     prepare_folder(folder, framework)
@@ -41,42 +43,51 @@ def run(
 
 
 def prepare_folder(folder: Path, framework: str | None = None) -> None:
-    """Make FOLDER a DVC project of its own: this checkout's code and pipeline, the demo's parameters.
+    """Make FOLDER a DVC project of its own: the pipeline and the demo's parameters.
 
     An edited params.yaml is the user's and stays.
 
     Raises:
-        UserError: the folder holds something else, or was made with another framework, or the package is not installed
-            from a checkout.
+        UserError: the folder holds something else, or was made with another framework.
     """
-    if not (ROOT / "dvc.yaml").is_file():
-        raise UserError("frcnn demo needs the project's dvc.yaml: clone the repository and `pip install -e .` there")
+    from frcnn.params import load_params
+    from frcnn.presets import commented_params, project_file
+
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / MARKER).exists())):
         raise UserError(f"{folder}: exists and is no demo; name another folder")
     parameters = folder / "params.yaml"
     if framework and parameters.exists() and load_params(parameters).train.framework != framework:
         raise UserError(f"{parameters}: has another train.framework than {framework}; edit it, or name another folder")
-    write_text(folder / MARKER, "Made by `frcnn demo`, which replaces dvc.yaml, frcnn and stages in here.\n")
+    write_text(folder / MARKER, "Made by `frcnn demo`, which replaces dvc.yaml in here.\n")
     write_text(folder / ".dvc" / "config", DVC_CONFIG)
-    shutil.copy(ROOT / ".dvcignore", folder)
+    write_text(folder / ".dvcignore", DVCIGNORE)
+    write_text(folder / "dvc.yaml", pipeline_without_code(project_file("dvc.yaml").read_text(encoding="utf-8")))
+    write_text(folder / VERSION, _version())
+    schema = "params.schema.json"
+    write_text(folder / schema, project_file(schema).read_text(encoding="utf-8"))
     if not parameters.exists():
-        text = (ROOT / "params.demo.yaml").read_text(encoding="utf-8")
-        write_text(parameters, text.replace("framework: torch", f"framework: {framework or 'torch'}"))
-    for name in LINKED:
-        _link(ROOT / name, folder / name)
+        changes = {section: {"framework": framework} for section in ("train", "detect")} if framework else {}
+        write_text(parameters, commented_params("demo", changes))
 
 
-def _link(source: Path, link: Path) -> None:
-    """Link to `source`, or copy it where links are refused."""
-    if link.is_symlink():
-        link.unlink()
-    elif link.is_dir():
-        shutil.rmtree(link)
-    try:
-        link.symlink_to(source, target_is_directory=source.is_dir())
-    except OSError:
-        copy = shutil.copytree if source.is_dir() else shutil.copy
-        copy(source, link)
+def pipeline_without_code(text: str) -> str:
+    """Return dvc.yaml with one dependency on the version in place of those on the code."""
+    lines = ["# The pipeline of frcnn, which `frcnn demo` writes. Every stage depends on the version of the code.\n"]
+    for line in text.splitlines(keepends=True):
+        if not line.startswith("#") and not line.strip().startswith(("- frcnn/", "- stages/")):
+            lines.append(line)
+        if line.strip() == "deps:":
+            lines.append(f"      - {VERSION}\n")
+    return "".join(lines)
+
+
+def _version() -> str:
+    """Return the version, and a digest of the code, so that an edit in a checkout reruns the stages."""
+    digest = hashlib.sha256()
+    for root in (Path(frcnn.__file__).parent, Path(__file__).parent):  # one in the other where installed
+        for path in sorted(root.rglob("*.py")):
+            digest.update(f"{path.relative_to(root).as_posix()}\n".encode() + path.read_bytes())
+    return f"frcnn {frcnn.__version__}, SHA-256 of its code {digest.hexdigest()}\n"
 
 
 def _reproduce(folder: Path, stage: str) -> float:

@@ -11,7 +11,10 @@ from .terminal import options
 from .terminal.console import amount_bar, say
 
 if TYPE_CHECKING:
+    from frcnn.data.voc.dataset import VocDataset
     from frcnn.fetching.published import Published
+
+MADE_BY = "Made by `frcnn download`, which replaces this folder.\n"
 
 
 def run(
@@ -22,13 +25,15 @@ def run(
 ) -> None:
     """Read the source (VOC, an archive, a folder, or none: synthetic), write the dataset in VOC layout."""
     download = load_params(params_file, overrides or ()).download
-    from frcnn.sources.layout import replaced_folder
+    from frcnn.files import atomic_folder, write_text
+    from frcnn.sources.layout import MARKER
 
-    with replaced_folder(dataset) as scratch:
+    with atomic_folder(dataset, MARKER) as scratch:
         if download.source == "synthetic":
             _draw(download.synthetic, scratch / "new", (os.cpu_count() or 1) if workers is None else workers)
         else:
             _install(download, dataset, scratch)
+        write_text(scratch / "new" / MARKER, MADE_BY)
     _say_counts(dataset)
 
 
@@ -48,17 +53,17 @@ def _install(download: Download, dataset: Path, scratch: Path) -> None:
 
     found = resolve(download.source, download.mirror, download.sha256)
     if isinstance(found, list):
-        roots = [root for archive in found for root in _unpack(_fetch(archive), scratch)]
+        datasets = [each for archive in found for each in _unpack(_fetch(archive), scratch)]
     elif found.is_dir():
         if found.resolve().is_relative_to(dataset.resolve()):
             raise UserError(f"download.source: {found} would be overwritten; move it or choose another --dataset")
-        roots = find_roots(found)
+        datasets = find_roots(found)
     else:
         if found.name in download.sha256:
             verify(found, download.sha256[found.name])
-        roots = _unpack(found, scratch)
+        datasets = _unpack(found, scratch)
     with amount_bar("install") as report:
-        install(roots, scratch / "new", download.classes, is_voc(download.source), report)
+        install(datasets, scratch / "new", download.classes, is_voc(download.source), report)
 
 
 def _fetch(archive: "Published") -> Path:
@@ -71,7 +76,7 @@ def _fetch(archive: "Published") -> Path:
     return path
 
 
-def _unpack(archive: Path, scratch: Path) -> list[Path]:
+def _unpack(archive: Path, scratch: Path) -> "list[VocDataset]":
     from frcnn.sources.archive import unpack
     from frcnn.sources.layout import find_roots
 
@@ -81,7 +86,8 @@ def _unpack(archive: Path, scratch: Path) -> list[Path]:
 
 
 def _say_counts(dataset: Path) -> None:
-    from frcnn.data.voc.dataset import find_splits, read_classes, read_split_lines
+    from frcnn.data.voc.dataset import VocDataset
 
-    counts = ", ".join(f"{split} {len(read_split_lines(dataset, split))}" for split in find_splits(dataset))
-    say(f"{dataset}: {len(read_classes(dataset))} classes; pictures: {counts}")
+    voc = VocDataset(dataset)
+    counts = ", ".join(f"{split} {len(voc.split_lines(split))}" for split in voc.split_names)
+    say(f"{dataset}: {len(voc.class_names)} classes; pictures: {counts}")

@@ -1,13 +1,14 @@
 """Stage `evaluate`: judge the detections on a split."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from frcnn.params import load_params
-
 from .terminal import options
+
+if TYPE_CHECKING:
+    from frcnn.evaluation.coco import CocoResult
 
 CURVES = Path("data/pr_curves.png")
 TITLES = {"AP_voc07": "AP\n11-point", "AP_area": "AP\narea", "AP_reference": "AP\nreference", "AP_coco": "AP\nCOCO"}
@@ -16,29 +17,30 @@ TITLES = {"AP_voc07": "AP\n11-point", "AP_area": "AP\narea", "AP_reference": "AP
 def run(
     dataset: options.Dataset = options.DATASET,
     detections: options.Detections = options.DETECTIONS,
-    metrics: Annotated[
-        Path, typer.Option("--metrics", metavar="FOLDER", help="Where the metrics go.")
-    ] = options.METRICS,
+    metrics: Annotated[Path, typer.Option("--metrics", metavar="FOLDER", help="Metrics to write.")] = options.METRICS,
     curves: Annotated[Path, typer.Option("--curves", metavar="FILE", help="Picture of the curves (PNG).")] = CURVES,
-    split: Annotated[str | None, typer.Option("--split", help="Split; default: splits.test.")] = None,
+    split: options.Split = None,
     params_file: options.ParamsFile = Path("params.yaml"),
     overrides: options.Overrides = None,
 ) -> None:
     """Read the dataset and the detections on its test split, write average precision and precision-recall curves."""
     import json
 
+    from frcnn.data.voc.dataset import VocDataset
     from frcnn.detections.hdf5 import read_with_annotations
     from frcnn.evaluation.curves import draw_curves
     from frcnn.evaluation.tables import ap_table, curve_table
     from frcnn.evaluation.voc_ap import evaluate, mean_ap, summarize
     from frcnn.files import write_text
+    from frcnn.params import load_params
 
     from .terminal.console import say
 
     params = load_params(params_file, overrides or ())
-    split = split or params.splits.test
     threshold = params.evaluate.iou_threshold
-    found, annotations = read_with_annotations(detections, dataset, split, params.data.box_convention)
+    found, annotations = read_with_annotations(
+        detections, VocDataset(dataset), split or params.splits.test, params.data.box_convention
+    )
     results = evaluate(annotations, found, threshold)
     summary = summarize(results, len(annotations))
     coco = None
@@ -53,36 +55,44 @@ def run(
     draw_curves(curves, results, threshold)
     print_table(metrics)
     if coco:
-        for kind in ("AP", "AR"):
-            values = [f"{name} {value:.3f}" for name, value in coco.metrics.items() if name.startswith(kind)]
-            say(f"COCO: {', '.join(values) or f'no object, no {kind}'}")
+        _say_coco(coco)
     counts = ", ".join(f"{summary[what]} {what}" for what in ("images", "objects", "detections"))
     mean = f"mAP {mean_ap(results, 'voc07'):.3f} (11-point)"
     say(f"{metrics / 'summary.json'}: {counts}, {mean}; curves in {curves}")
 
 
+def _say_coco(coco: "CocoResult") -> None:
+    from .terminal.console import say
+
+    for kind in ("AP", "AR"):
+        values = [f"{name} {value:.3f}" for name, value in coco.metrics.items() if name.startswith(kind)]
+        say(f"COCO: {', '.join(values) or f'no object, no {kind}'}")
+
+
 def print_table(metrics: Path) -> None:
     """Print ap_per_class.csv of a metrics folder, with the means over the classes that have objects."""
-    import csv
-
+    import pandas as pd
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
     from .terminal.console import console
 
-    with (metrics / "ap_per_class.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    measures = [key for key in ("recall", *TITLES) if key in rows[0]]
+    rows = pd.read_csv(metrics / "ap_per_class.csv", dtype={"class": str}, keep_default_na=False, na_values={
+        column: [""] for column in ("recall", *TITLES)
+    })  # fmt: skip
+    measures = [key for key in ("recall", *TITLES) if key in rows]
     table = Table(show_footer=True, box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)  # 80 columns suffice
     table.add_column("class", footer="mean")
     for count in ("objects", "detections"):
-        table.add_column(count, footer=str(sum(int(row[count]) for row in rows)), justify="right")
+        table.add_column(count, footer=str(rows[count].sum()), justify="right")
     for key in measures:
-        values = [float(row[key]) for row in rows if row[key]]
-        mean = f"{sum(values) / len(values):.3f}" if values else "-"
-        table.add_column(TITLES.get(key, key), footer=mean, justify="right")
-    for row in rows:
-        numbers = [f"{float(row[key]):.3f}" if row[key] else "-" for key in measures]
-        table.add_row(Text(row["class"]), row["objects"], row["detections"], *numbers)
+        table.add_column(TITLES.get(key, key), footer=_number(rows[key].mean()), justify="right")
+    for row in rows.to_dict("records"):
+        numbers = [_number(row[key]) for key in measures]
+        table.add_row(Text(row["class"]), str(row["objects"]), str(row["detections"]), *numbers)
     console.print(table)
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}" if value == value else "-"  # NaN is not equal to itself

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from frcnn.errors import UserError
-from frcnn.params import FRAMEWORKS, Detect
+from frcnn.params import Detect
 
 from .terminal.options import FINAL_WEIGHTS, Device, Weights
 
@@ -23,45 +23,59 @@ USERS_MISTAKE = 2
 def run(
     pictures: Annotated[list[str], typer.Argument(help="Files, folders, quoted globs or http(s) URLs.")],
     weights: Weights = FINAL_WEIGHTS,
-    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where the results go.")] = Path("predictions"),
-    score_threshold: Annotated[float, typer.Option("--score-threshold", min=0, max=1, help="Least score.")] = 0.7,
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Results to write.")] = Path("predictions"),
+    score_threshold: Annotated[float, typer.Option("--score-threshold", min=0, max=1, help="Lowest score.")] = 0.7,
+    params_file: Annotated[
+        Path | None,
+        typer.Option("--params", metavar="FILE", help="Its `detect` is used; default: params.yaml, if there is one."),
+    ] = None,
+    overrides: Overrides = None,
     device: Device = "auto",
-    framework: Annotated[str, typer.Option("--framework", help="torch or tensorflow.")] = "torch",
+    framework: Annotated[
+        Framework | None, typer.Option("--framework", help="Default: detect.framework.")
+    ] = None,
 ) -> None:
     """Read pictures and the weights of a detector, write the pictures with the objects found and detections.json."""
-    if framework not in FRAMEWORKS:
-        raise UserError(f"--framework {framework}: choose from {', '.join(FRAMEWORKS)}")
-
     import json
 
     from frcnn.files import write_text
-    from frcnn.inputs import read_input, unique_names
+    from frcnn.frameworks import load_detector
+    from frcnn.picture_sources import read_source, unique_names
 
     from .terminal.console import say, track
 
+    settings = _settings(params_file, overrides or [], score_threshold)
     sources, problems = _expand(pictures)
     names = unique_names(sources)
     _refuse_to_overwrite(sources, [out / f"{name}.png" for name in names])
     entries: list[dict[str, Any]] = []
     if sources:
-        from frcnn.frameworks import load
-
-        detector = load(weights, device, framework)
-        settings = Detect(score_threshold=score_threshold)
+        detector = load_detector(weights, device, framework.value if framework else settings.framework)
         for source, name in track(zip(sources, names, strict=True), "predicting", len(sources)):
             try:
-                image = read_input(source)
+                image = read_source(source)
             except UserError as error:
                 problems += 1
-                _report(error)
+                report_error(error)
             else:
                 entries.append({"image": source} | _predict(detector, image, out / f"{name}.png", settings))
     if entries:
         write_text(out / DETECTIONS, json.dumps(entries, indent=1, ensure_ascii=False) + "\n")
         count = sum(len(entry["detections"]) for entry in entries)
-        say(f"{out / DETECTIONS}: {len(entries)} pictures, {count} detections; drawn in {out}")
+        say(f"{out / DETECTIONS}: {plural(len(entries), 'picture')}, {plural(count, 'detection')}; drawn in {out}")
     if problems:
         raise typer.Exit(USERS_MISTAKE)
+
+
+def _settings(params_file: Path | None, overrides: list[str], score_threshold: float) -> "Detect":
+    """Return the section `detect` of a parameter file, or the defaults if none is named and there is none."""
+    from frcnn.params import load_params
+
+    path = params_file or Path("params.yaml")
+    if params_file is None and not path.exists():
+        path = Path("reference") if overrides else Path("demo")
+    detect = load_params(path, overrides).detect
+    return detect.model_copy(update={"score_threshold": score_threshold})
 
 
 def _expand(pictures: Sequence[str]) -> tuple[list[str], int]:

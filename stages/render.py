@@ -1,20 +1,14 @@
-"""Stage `render`: draw a handful of pictures with what was found in them."""
+"""Stage `render`: draw a handful of pictures with their objects and detections."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from frcnn.errors import UserError
-from frcnn.params import load_params
-
 from .terminal import options
 
 if TYPE_CHECKING:
     import numpy as np
-
-    from frcnn.data.voc.dataset import Annotation
-    from frcnn.detections.hdf5 import Detections
 
 OVERVIEW = "overview.png"
 
@@ -22,8 +16,10 @@ OVERVIEW = "overview.png"
 def run(
     dataset: options.Dataset = options.DATASET,
     detections: options.Detections = options.DETECTIONS,
-    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Pictures; replaced whole.")] = options.RENDERS,
-    split: Annotated[str | None, typer.Option("--split", help="Split; default: splits.test.")] = None,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FOLDER", help="Pictures; replaced as a whole.")
+    ] = options.RENDERS,
+    split: options.Split = None,
     params_file: options.ParamsFile = Path("params.yaml"),
     overrides: options.Overrides = None,
 ) -> None:
@@ -32,51 +28,32 @@ def run(
 
     import numpy as np
 
+    from frcnn.data.voc.dataset import VocDataset
+    from frcnn.data.voc.pictures import read_picture
     from frcnn.detections.hdf5 import read_with_annotations
-    from frcnn.files import atomic_path
-    from frcnn.report.drawing import contact_sheet
+    from frcnn.files import atomic_folder
+    from frcnn.params import load_params
+    from frcnn.report.drawing import contact_sheet, draw
 
     from .terminal.console import say
 
     params = load_params(params_file, overrides or ())
     split = split or params.splits.test
-    found, annotations = read_with_annotations(detections, dataset, split, params.data.box_convention)
-    order = np.random.default_rng(params.render.seed).permutation(len(annotations))
-    chosen = [annotations[i] for i in order[: params.render.images]]
-    if out.exists() and not (out / OVERVIEW).exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(
-            f"{out}: exists and holds no {OVERVIEW} of an earlier run; it would be replaced: choose another"
-        )
-    with atomic_path(out) as folder, ThreadPoolExecutor() as pool:
-        folder.mkdir()
-        pictures = pool.map(lambda each: _draw(each, found, params.render.score_threshold), chosen)
-        names = [each.image_id.replace("/", "_") + ".png" for each in chosen]
-        small = list(pool.map(lambda name, picture: _save(folder / name, picture), names, pictures))
-        _save(folder / OVERVIEW, contact_sheet(small))
-    say(f"{out}: {len(chosen)} of {len(annotations)} pictures of {split}, and all of them in {out / OVERVIEW}")
+    found, annotations = read_with_annotations(detections, VocDataset(dataset), split, params.data.box_convention)
+    chosen = np.random.default_rng(params.render.seed).permutation(len(annotations))[: params.render.images]
+
+    def render(index: int) -> "np.ndarray":
+        annotation, shown = annotations[index], found.of_image(index).above(params.render.score_threshold)
+        picture = draw(read_picture(annotation.path), shown, found.class_names, annotation)
+        _save(scratch / "new" / f"{annotation.image_id.replace('/', '_')}.png", picture)
+        return picture
+
+    with atomic_folder(out, OVERVIEW) as scratch, ThreadPoolExecutor() as pool:
+        _save(scratch / "new" / OVERVIEW, contact_sheet(list(pool.map(render, chosen))))
+    say(f"{out}: {len(chosen)} of the {len(annotations)} pictures of {split}; {out / OVERVIEW} shows them together")
 
 
-def _draw(annotation: "Annotation", found: "Detections", score_threshold: float) -> "np.ndarray":
-    """Return the picture with its ground truth and the detections from the threshold on."""
-    from frcnn.data.voc.pictures import read_picture
-    from frcnn.report.drawing import draw
-
-    rows = found.rows(found.image_ids.index(annotation.image_id))
-    boxes, scores, labels = found.boxes[rows], found.scores[rows], found.labels[rows]
-    shown = scores >= score_threshold
-    return draw(
-        read_picture(annotation.path),
-        boxes[shown],
-        labels[shown],
-        scores[shown],
-        found.class_names,
-        annotation.boxes,
-        annotation.labels,
-    )
-
-
-def _save(path: Path, picture: "np.ndarray") -> "np.ndarray":
+def _save(path: Path, picture: "np.ndarray") -> None:
     from PIL import Image
 
     Image.fromarray(picture).save(path)
-    return picture

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from frcnn.data.voc.dataset import VOC_CLASSES, read_annotations, read_classes, read_split
+from frcnn.data.voc.dataset import VOC_CLASSES, VocDataset
 from frcnn.errors import UserError
 from frcnn.fetching.published import VOC, Published
 from frcnn.sources import source as source_module
@@ -65,17 +65,17 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def test_synthetic(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     sizes = [f"download.synthetic.{split}_images={n}" for split, n in (("train", 3), ("val", 2), ("test", 1))]
     run(tmp_path / "data/dataset", "synthetic", *sizes)
-    assert len(read_annotations(tmp_path / "data/dataset", "trainval", "voc")) == 5
+    assert len(VocDataset(tmp_path / "data/dataset").annotations("trainval", "voc")) == 5
     assert "6 classes; pictures: test 1, train 3, trainval 5, val 2" in capsys.readouterr().out
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["dataset"]
 
 
 def test_a_local_archive(tmp_path: Path, archive: Path) -> None:
     run(tmp_path / "dataset", archive, "download.classes=[star, ring, cross, circle, triangle, rectangle]")
-    assert read_classes(tmp_path / "dataset")[:2] == ["star", "ring"]
-    assert len(read_annotations(tmp_path / "dataset", "train", "voc")) == 6
+    assert VocDataset(tmp_path / "dataset").class_names[:2] == ["star", "ring"]
+    assert len(VocDataset(tmp_path / "dataset").annotations("train", "voc")) == 6
     run(tmp_path / "dataset", archive)  # again, over the former
-    assert read_classes(tmp_path / "dataset") == sorted(read_classes(tmp_path / "dataset"))
+    assert VocDataset(tmp_path / "dataset").class_names == sorted(VocDataset(tmp_path / "dataset").class_names)
 
 
 def test_a_folder_relative_to_the_working_directory(
@@ -83,7 +83,7 @@ def test_a_folder_relative_to_the_working_directory(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     run(Path("data/dataset"), "drawn")
-    assert len(read_split(tmp_path / "data/dataset", "train")) == 6
+    assert len(VocDataset(tmp_path / "data/dataset").split("train")) == 6
 
 
 def test_an_address(tmp_path: Path, archive: Path, mirror: str, capsys: pytest.CaptureFixture) -> None:
@@ -109,11 +109,11 @@ def test_voc2007_and_2012_from_a_mirror(tmp_path: Path, mirror: str) -> None:
         digests.append(f"{path.name}: {sha256(path)}")
     overrides = [f"download.mirror={mirror}/", f"download.sha256={{{', '.join(digests)}}}"]
     run(tmp_path / "dataset", "voc2007", *overrides)
-    assert len(read_split(tmp_path / "dataset", "trainval")) == 4
-    assert len(read_split(tmp_path / "dataset", "test")) == 3
+    assert len(VocDataset(tmp_path / "dataset").split("trainval")) == 4
+    assert len(VocDataset(tmp_path / "dataset").split("test")) == 3
     with pytest.raises(UserError, match="is also in"):  # drawn pictures have the same names in both years
         run(tmp_path / "dataset", "voc2007+voc2012", *overrides)
-    assert len(read_split(tmp_path / "dataset", "test")) == 3
+    assert len(VocDataset(tmp_path / "dataset").split("test")) == 3
 
 
 def test_voc_keeps_its_classes(tmp_path: Path, mirror: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,7 +123,7 @@ def test_voc_keeps_its_classes(tmp_path: Path, mirror: str, monkeypatch: pytest.
     path = pack(tmp_path / "drawn", tmp_path / "served/a.tar", "VOCdevkit/VOC2007", {"trainval", "train", "val"})
     monkeypatch.setitem(source_module.VOC, "voc2007", (Published("a.tar", (f"{mirror}/a.tar",), sha256(path)),))
     run(tmp_path / "dataset", "voc2007")
-    assert read_classes(tmp_path / "dataset") == VOC_CLASSES
+    assert VocDataset(tmp_path / "dataset").class_names == VOC_CLASSES
 
 
 @pytest.mark.parametrize(

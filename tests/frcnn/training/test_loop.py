@@ -10,30 +10,20 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from networks import change
 
-from frcnn.data.voc.digest import split_sha256
+from frcnn.data.voc.dataset import VocDataset
 from frcnn.errors import UserError
 from frcnn.params import Params
 from frcnn.pytorch.faster_rcnn import FasterRCNN
 from frcnn.pytorch.learner import TorchLearner
-from frcnn.pytorch.optimizer import build_optimizer, learning_rate, set_learning_rate
+from frcnn.pytorch.optimizer import build_optimizer, set_learning_rate
 from frcnn.training.checkpoint import exclusive, fingerprint, load_checkpoint
 from frcnn.training.log import NonFiniteLoss
 from frcnn.training.loop import Interrupted, Job, Report, _keep_best, train_phase
-from frcnn.training.setup import prepare
+from frcnn.training.schedule import learning_rate
+from frcnn.training.setup import Inputs, set_up
 from frcnn.training.validation import split_held_out
-from stages.anchors import run as anchors_stage
-
-ROOT = Path(__file__).resolve().parents[3]
-
-
-@pytest.fixture(scope="module")
-def anchors(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Targets of the drawn dataset."""
-    path = tmp_path_factory.mktemp("anchors") / "anchors.h5"
-    anchors_stage(params_file=ROOT / "params.demo.yaml", overrides=None, dataset=dataset, out=path, workers=0)
-    return path
-
 
 Make = Callable[..., tuple[FasterRCNN, Job]]
 
@@ -43,13 +33,13 @@ def make(params: Params, dataset: Path, anchors: Path, tmp_path: Path) -> Make:
     """Return a maker of a fresh model and its job of phase 1; train parameters and job fields can be replaced."""
 
     def make(train: dict[str, object] | None = None, **job: object) -> tuple[FasterRCNN, Job]:
-        changed = replace(params, train=replace(params.train, **(train or {})))
-        ready = prepare(changed, 1, dataset, anchors, tmp_path, "cpu")
+        changed = params.model_copy(update={"train": change(params.train, train or {})})
+        setup = set_up(changed, 1, Inputs(dataset, anchors, None), "cpu")
         fields = {
-            "number": 1, "phase": changed.train_phase1, "source": ready.source, "fingerprint": ready.fingerprint,
-            "checkpoint": tmp_path / "last.pt", "held_out": ready.held_out,
+            "number": 1, "phase": changed.train_phase1, "source": setup.source, "fingerprint": setup.fingerprint,
+            "checkpoint": tmp_path / "last.pt", "provenance": setup.provenance, "held_out": setup.held_out,
         }  # fmt: skip
-        return ready.model, Job(**(fields | job))
+        return setup.network, Job(**(fields | job))
 
     return make
 
@@ -71,7 +61,7 @@ def bits(model: FasterRCNN) -> list[bytes]:
 
 # 5 batches an epoch; with two accumulated the optimizer moves after 2, 4, 5, 7, 9 and 10.
 @pytest.mark.parametrize("stop_after", [2, 5, 9], ids=["in the first epoch", "between epochs", "in the last"])
-@pytest.mark.parametrize("changes", [{}, {"grad_accum": 2, "optimizer": "sgd"}], ids=["adamw", "accumulating sgd"])
+@pytest.mark.parametrize("changes", [{}, {"grad_accum": 2, "optimizer.name": "sgd"}], ids=["adamw", "accumulating sgd"])
 def test_interrupted_or_not_the_bytes_are_the_same(make: Make, stop_after: int, changes: dict) -> None:
     model, job = make(changes, checkpoint=make()[1].checkpoint.with_name("undisturbed.pt"))
     rows, _ = train(model, job)
@@ -110,21 +100,19 @@ def test_deterministic_training_passes_torchs_own_check(make: Make) -> None:
 
 
 def test_roi_pool_cannot_be_deterministic_on_cuda(
-    params: Params, dataset: Path, anchors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    params: Params, dataset: Path, anchors: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("frcnn.training.setup.choose_device", lambda name: torch.device("cuda"))
-    monkeypatch.setattr("frcnn.training.setup.make_deterministic", lambda: None)
-    changed = replace(
-        params, model=replace(params.model, roi_op="pool"), train=replace(params.train, deterministic=True)
-    )
-    with pytest.raises(UserError, match="use model.roi_op: align"):
-        prepare(changed, 1, dataset, anchors, tmp_path, "cuda")
+    monkeypatch.setattr("frcnn.pytorch.device.choose_device", lambda name: torch.device("cuda"))
+    monkeypatch.setattr("frcnn.pytorch.device.make_deterministic", lambda: None)
+    changed = change(params, {"model.roi_pool.op": "pool", "train.deterministic": True})
+    with pytest.raises(UserError, match="use model.roi_pool.op: align"):
+        set_up(changed, 1, Inputs(dataset, anchors, None), "cuda")
 
 
 def test_gradients_are_clipped_before_every_step(make: Make) -> None:
-    plain = {"optimizer": "sgd", "momentum": 0.0, "weight_decay": 0.0, "clip_gradients": "value", "clip_at": 1e-3}
-    model, job = make(plain)
-    job = replace(job, phase=replace(job.phase, warmup_steps=0))
+    plain = {"name": "sgd", "momentum": 0.0, "weight_decay": 0.0, "clip_gradients": "value", "clip_at": 1e-3}
+    model, job = make({f"optimizer.{key}": value for key, value in plain.items()})
+    job = replace(job, phase=change(job.phase, {"warmup_steps": 0}))
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     rows, _ = train(model, job)
     furthest = rows[-1]["step"] * job.phase.learning_rate * 1e-3
@@ -133,7 +121,7 @@ def test_gradients_are_clipped_before_every_step(make: Make) -> None:
 
 
 def test_losses_fall(make: Make) -> None:
-    model, job = make(phase=replace(make()[1].phase, epochs=6, learning_rate=3e-3, warmup_steps=4))
+    model, job = make(phase=change(make()[1].phase, {"epochs": 6, "learning_rate": 3e-3, "warmup_steps": 4}))
     rows, _ = train(model, job)
     assert rows[-1]["loss"] < 0.8 * rows[0]["loss"]
 
@@ -167,12 +155,22 @@ def test_a_checkpoint_of_something_else_or_a_broken_one_is_not_resumed(make: Mak
         assert bits(again) == bits(model)
 
 
+def test_a_checkpoint_of_other_parameters_names_them(make: Make) -> None:
+    train(*make())
+    model, job = make({"seed": 2, "optimizer.weight_decay": 0.5})
+    _, said = train(model, job)
+    changed = "train.seed 1, now 2, train.optimizer.weight_decay 0.02, now 0.5"
+    assert said == [f"{job.checkpoint}: made with {changed}; starting over"]
+    _, said = train(model, replace(job, fingerprint="of other code"))
+    assert said == [f"{job.checkpoint}: made by other code; starting over"]
+
+
 def test_a_non_finite_loss_stops_with_names_and_keeps_the_checkpoint(make: Make) -> None:
     model, job = make(checkpoint_seconds=0)
     with pytest.raises(Interrupted):
         train(model, job, stop_after=3)
     before = job.checkpoint.read_bytes()
-    model, job = make({"rpn_sigma": 3.0})
+    model, job = make({"rpn.sigma": 3.0})
     ids = job.source.targets.image_ids
     job.source.targets.identity.positive_delta[:] = np.inf
     job.source.targets.mirror.positive_delta[:] = np.inf
@@ -183,7 +181,7 @@ def test_a_non_finite_loss_stops_with_names_and_keeps_the_checkpoint(make: Make)
 
 
 def test_validation_is_logged_and_the_best_is_kept(make: Make) -> None:
-    model, job = make({"val_fraction": 0.25, "keep": "best"})
+    model, job = make({"validation.fraction": 0.25, "validation.keep": "best"})
     assert len(job.held_out) == 4
     rows, _ = train(model, job)
     assert all(0 <= row["val_mAP"] <= 1 and row["val_loss"] > 0 for row in rows if "val_mAP" in row)
@@ -209,8 +207,8 @@ def test_held_out_images_are_apart() -> None:
 
 def test_biases_have_their_own_decay_and_rate(params: Params) -> None:
     layer = torch.nn.Linear(2, 2)
-    train = replace(params.train, weight_decay=0.1, bias_weight_decay=0.0, bias_lr_mult=2.0)
-    optimizer = build_optimizer(layer, train)
+    settings = {"weight_decay": 0.1, "bias_weight_decay": 0.0, "bias_lr_mult": 2.0}
+    optimizer = build_optimizer(layer, change(params.train.optimizer, settings))
     set_learning_rate(optimizer, 0.5)
     assert [(g["weight_decay"], g["lr"], len(g["params"])) for g in optimizer.param_groups] == [
         (0.1, 0.5, 1),
@@ -219,7 +217,7 @@ def test_biases_have_their_own_decay_and_rate(params: Params) -> None:
 
 
 def test_warm_up_rises_to_the_rate(params: Params) -> None:
-    phase = replace(params.train_phase1, learning_rate=1.0, warmup_steps=4)
+    phase = change(params.train_phase1, {"learning_rate": 1.0, "warmup_steps": 4})
     assert [learning_rate(step, phase, params.train) for step in range(6)] == [0.001, 0.25, 0.5, 0.75, 1.0, 1.0]
 
 
@@ -231,8 +229,8 @@ def test_warm_up_rises_to_the_rate(params: Params) -> None:
 def test_the_rate_grows_with_the_images_of_a_step(
     params: Params, batch_size: int, grad_accum: int, base: int | None, factor: float
 ) -> None:
-    train = replace(params.train, batch_size=batch_size, grad_accum=grad_accum, base_batch_size=base)
-    phase = replace(params.train_phase1, learning_rate=0.5, warmup_steps=2)
+    train = change(params.train, {"batch_size": batch_size, "grad_accum": grad_accum, "base_batch_size": base})
+    phase = change(params.train_phase1, {"learning_rate": 0.5, "warmup_steps": 2})
     assert [learning_rate(step, phase, train) for step in (1, 2, 9)] == [0.25 * factor, 0.5 * factor, 0.5 * factor]
 
 
@@ -246,8 +244,6 @@ def test_the_optimizer_moves_at_the_grown_rate(make: Make) -> None:
 
 
 def test_two_trainers_do_not_share_a_folder(tmp_path: Path) -> None:
-    from frcnn.errors import UserError
-
     with exclusive(tmp_path), pytest.raises(UserError, match="another training is running"), exclusive(tmp_path):
         pass
     with exclusive(tmp_path):
@@ -262,17 +258,18 @@ def test_the_fingerprint_follows_the_recipe() -> None:
 def test_other_pictures_are_another_dataset(dataset: Path, tmp_path: Path) -> None:
     copy = tmp_path / "dataset"
     shutil.copytree(dataset, copy)
-    assert split_sha256(copy, "trainval") == split_sha256(dataset, "trainval")
+    assert VocDataset(copy).split_sha256("trainval") == VocDataset(dataset).split_sha256("trainval")
     path = copy / "JPEGImages" / "train_00001.jpg"
     path.write_bytes((copy / "JPEGImages" / "train_00002.jpg").read_bytes())
-    assert split_sha256(copy, "trainval") != split_sha256(dataset, "trainval")
+    assert VocDataset(copy).split_sha256("trainval") != VocDataset(dataset).split_sha256("trainval")
 
 
 def test_the_last_group_of_accumulated_batches_has_its_own_mean(make: Make) -> None:
     """Five batches an epoch in groups of two: the fifth alone moves the weights as if it were not accumulated."""
     gradients = []
+    plain = {"optimizer.name": "sgd", "optimizer.momentum": 0.0, "optimizer.weight_decay": 0.0}
     for accumulate in (1, 2):
-        model, job = make({"grad_accum": accumulate, "optimizer": "sgd", "momentum": 0.0, "weight_decay": 0.0})
+        model, job = make(plain | {"grad_accum": accumulate})
         job = replace(job, checkpoint=job.checkpoint.with_name(f"{accumulate}.pt"))
         tensors = dict(model.named_parameters())
         before: dict[str, torch.Tensor] = {}
@@ -281,7 +278,7 @@ def test_the_last_group_of_accumulated_batches_has_its_own_mean(make: Make) -> N
             if report.step == 4:
                 before.update({name: tensor.detach().clone() for name, tensor in tensors.items()})
 
-        tiny = replace(job.phase, epochs=1, learning_rate=1e-7, warmup_steps=0)
+        tiny = change(job.phase, {"epochs": 1, "learning_rate": 1e-7, "warmup_steps": 0})
         train_phase(learner(model, job), replace(job, phase=tiny), note, lambda: False, lambda _: None)
         gradients.append((tensors["rpn.deltas.bias"] - before["rpn.deltas.bias"]).detach())
     torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-2, atol=1e-9)

@@ -10,16 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from networks import change
 
+from frcnn.detector.weights_file import write_weights
 from frcnn.params import Params
-from frcnn.pytorch.weights import save_weights
 from frcnn.training.loop import Interrupted, Job, Report, train_phase
-from frcnn.training.setup import prepare
-from stages.anchors import run as anchors_stage
+from frcnn.training.setup import Inputs, set_up
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).resolve().parents[3]
 STEPS = 20  # four epochs of five batches
 
 
@@ -28,8 +27,7 @@ class Setting:
     """What every run starts from."""
 
     params: Params
-    dataset: Path
-    anchors: Path
+    inputs: Inputs
     folder: Path
 
 
@@ -43,12 +41,9 @@ class Result:
 
 
 @pytest.fixture(scope="module")
-def setting(params: Params, dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Setting:
-    folder = tmp_path_factory.mktemp("reproducible")
-    path = folder / "anchors.h5"
-    anchors_stage(params_file=ROOT / "params.demo.yaml", overrides=None, dataset=dataset, out=path, workers=0)
-    longer = replace(params, train_phase1=replace(params.train_phase1, epochs=4, warmup_steps=5))
-    return Setting(longer, dataset, path, folder)
+def setting(params: Params, dataset: Path, anchors: Path, tmp_path_factory: pytest.TempPathFactory) -> Setting:
+    longer = change(params, {"train_phase1.epochs": 4, "train_phase1.warmup_steps": 5})
+    return Setting(longer, Inputs(dataset, anchors, None), tmp_path_factory.mktemp("reproducible"))
 
 
 def run(setting: Setting, name: str, workers: int, stop_after: int | None = None, disturb: bool = False) -> Result:
@@ -56,9 +51,10 @@ def run(setting: Setting, name: str, workers: int, stop_after: int | None = None
 
     With `disturb`, others use and seed the global random numbers at every step.
     """
-    ready = prepare(setting.params, 1, setting.dataset, setting.anchors, setting.folder, "cpu")
+    setup = set_up(setting.params, 1, setting.inputs, "cpu")
     checkpoint = setting.folder / f"{name}.pt"
-    job = Job(1, setting.params.train_phase1, ready.source, ready.fingerprint, checkpoint, workers)
+    job = Job(1, setting.params.train_phase1, setup.source, setup.fingerprint, checkpoint, workers=workers)
+    learner = setup.learner()
     steps: list[int] = []
 
     def on_step(report: Report) -> None:
@@ -68,11 +64,11 @@ def run(setting: Setting, name: str, workers: int, stop_after: int | None = None
                 seed(report.step)
 
     try:
-        rows = train_phase(ready.learner(), job, on_step, lambda: len(steps) == stop_after, lambda _: None)
+        rows = train_phase(learner, job, on_step, lambda: len(steps) == stop_after, lambda _: None)
     except Interrupted:
         rows = []
     path = setting.folder / f"{name}.safetensors"
-    save_weights(path, ready.model.config, ready.model.state_dict(), ready.trained_on)
+    write_weights(path, learner.config, learner.weights(), setup.provenance)
     return Result(hashlib.sha256(path.read_bytes()).hexdigest(), rows, steps)
 
 

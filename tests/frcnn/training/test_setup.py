@@ -1,0 +1,63 @@
+"""What a phase starts from has to fit its parameters; the message names those that differ."""
+
+import re
+from pathlib import Path
+
+import pytest
+from networks import change
+
+from frcnn.detector.weights_file import write_weights
+from frcnn.errors import UserError
+from frcnn.params import Params
+from frcnn.pytorch.weights import arrays_of
+from frcnn.training.setup import Inputs, set_up
+
+
+@pytest.mark.parametrize(
+    ("values", "differing"),
+    [
+        ({"anchors.rpn_positive_iou": 0.6}, "anchors.rpn_positive_iou 0.7, now 0.6"),
+        ({"anchors.anchor_sizes": (24.0, 48.0)}, "anchors.anchor_sizes [24.0, 48.0, 96.0], now [24.0, 48.0]"),
+        (
+            {"data.min_size": 320, "anchors.rpn_straddle_thresh": None},
+            "data.min_size 160, now 320, anchors.rpn_straddle_thresh 0.0, now null",
+        ),
+        ({"model.backbone": "vgg16"}, 'feature grid "ceil", now "floor"'),
+        ({"splits.train": "test"}, 'split "trainval", now "test"'),
+    ],
+    ids=["a number", "a list", "two", "a backbone", "a split"],
+)
+def test_anchors_of_other_parameters(
+    params: Params, dataset: Path, anchors: Path, values: dict[str, object], differing: str
+) -> None:
+    with pytest.raises(UserError, match=re.escape(f"{anchors}: made with {differing}")) as error:
+        set_up(change(params, values), 1, Inputs(dataset, anchors, None), "cpu")
+    assert str(error.value).endswith("; run `frcnn anchors` again")
+
+
+@pytest.mark.parametrize(
+    ("values", "differing"),
+    [
+        ({"model.norm": "frozen"}, 'model.norm "trained", now "frozen"'),
+        (
+            {"model.width": 32, "model.roi_pool.op": "pool"},
+            'model.width 16, now 32, model.roi_pool.op "align", now "pool"',
+        ),
+    ],
+    ids=["one", "two"],
+)
+def test_phase_1_of_other_parameters(
+    params: Params, dataset: Path, anchors: Path, tmp_path: Path, values: dict[str, object], differing: str
+) -> None:
+    path = tmp_path / "phase1.safetensors"
+    network = set_up(params, 1, Inputs(dataset, anchors, None), "cpu").network
+    write_weights(path, network.config, arrays_of(network), {})
+    assert set_up(params, 2, Inputs(dataset, anchors, path), "cpu").network.config == network.config
+    with pytest.raises(UserError) as error:
+        set_up(change(params, values), 2, Inputs(dataset, anchors, path), "cpu")
+    assert str(error.value) == f"{path}: trained with {differing}; run `frcnn train --phase 1` again"
+
+
+def test_phase_1_has_to_come_first(params: Params, dataset: Path, anchors: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"phase1: no such file; run `frcnn train --phase 1` first"):
+        set_up(params, 2, Inputs(dataset, anchors, tmp_path / "phase1"), "cpu")
