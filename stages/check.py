@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from frcnn.params import load_params
-
 from .terminal import options
-from .terminal.console import console, progress, say
+from .terminal.console import console, plural, progress, say
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from frcnn.data.checks import CheckReport, SplitCounts
     from frcnn.data.voc.problems import Problem
+    from frcnn.params import Params
 
 ACTIONS = ("refuse", "drop", "clip", "note")  # gravest first
 WHOLE = 40  # characters of a place that are not broken into lines
@@ -25,13 +24,30 @@ PIPE_WIDTH = 200  # columns where the output is not a terminal
 
 
 def run(
-    folder: Annotated[Path, typer.Argument(help="Dataset in VOC layout.")] = options.DATASET,
+    folder: Annotated[
+        Path, typer.Argument(help="Dataset in VOC layout, or a folder that holds several.")
+    ] = options.DATASET,
     params_file: options.ParamsFile = Path("params.yaml"),
     overrides: options.Overrides = None,
     workers: options.Workers = None,
 ) -> None:
     """Read a dataset in VOC layout and list its problems and contents; write nothing; exit 1 if training refuses it."""
+    from frcnn.errors import UserError
+    from frcnn.params import load_params
+    from frcnn.sources.layout import find_roots
+
     params = load_params(params_file, overrides or ())
+    if folder.is_file():
+        raise UserError(f"{folder}: is a file; unpack the archive, or run `frcnn download` and check data/dataset")
+    roots = [folder] if (folder / "Annotations").is_dir() else [each.root for each in find_roots(folder)]
+    workers = (os.cpu_count() or 1) if workers is None else workers
+    accepted = [_check(root, params, workers) for root in roots]  # each is reported
+    if not all(accepted):
+        raise typer.Exit(1)
+
+
+def _check(root: Path, params: "Params", workers: int) -> bool:
+    """Report on one dataset; return whether training takes it."""
     from rich.console import Console
 
     from frcnn.data.checks import check_dataset, missing_split
@@ -39,9 +55,9 @@ def run(
     with progress() as bar:
         task = bar.add_task("check", total=None)
         report = check_dataset(
-            folder,
+            root,
             params.data.box_convention,
-            (os.cpu_count() or 1) if workers is None else workers,
+            workers,
             lambda done, total: bar.update(task, completed=done, total=total),
         )
     for split in dict.fromkeys((params.splits.train, params.splits.test)):
@@ -51,9 +67,8 @@ def run(
     for table in [*_problem_tables(report.problems), _count_table(report)]:
         out.print(table)
     refused = any(problem.action == "refuse" for problem in report.problems)
-    _say_summary(folder, report, refused)
-    if refused:
-        raise typer.Exit(1)
+    _say_summary(root, report, refused)
+    return not refused
 
 
 def _problem_tables(problems: Sequence["Problem"]) -> list["Table"]:
@@ -67,7 +82,7 @@ def _problem_tables(problems: Sequence["Problem"]) -> list["Table"]:
     ordered = sorted(problems, key=lambda problem: (ACTIONS.index(problem.action), problem.kind.name, problem.file))
     rows = Table("file", "object or line", "what", "training will", title="Problems", box=SIMPLE, title_justify="left")
     totals = Table(
-        "problem", "training will", "count", "to mend", title="Problems by kind", box=SIMPLE, title_justify="left"
+        "problem", "training will", "count", "how to fix", title="Problems by kind", box=SIMPLE, title_justify="left"
     )
     totals.columns[2].justify = "right"
     for column in rows.columns:
@@ -88,7 +103,7 @@ def _count_table(report: "CheckReport") -> "Table":
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title="Contents: objects / images with one / difficult objects", box=SIMPLE, title_justify="left")
+    table = Table(title="Contents: objects / images with objects / difficult objects", box=SIMPLE, title_justify="left")
     table.add_column("class")
     for split in report.splits:
         table.add_column(Text(split), justify="right")
@@ -113,6 +128,7 @@ def _say_summary(folder: Path, report: "CheckReport", refused: bool) -> None:
     found = ", ".join(f"{action} {count}" for action, count in counts if count) or "none"
     verdict = "training would refuse it" if refused else "training would take it"
     say(
-        f"{folder}: {report.pictures} pictures, {len(report.splits)} splits, {len(report.class_names)} classes; "
+        f"{folder}: {plural(report.pictures, 'picture')}, {plural(len(report.splits), 'split')}, "
+        f"{len(report.class_names)} {'class' if len(report.class_names) == 1 else 'classes'}; "
         f"problems: {found}; {verdict}"
     )

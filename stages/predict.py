@@ -1,23 +1,32 @@
 """Command `predict`: find objects in any pictures, without a dataset."""
 
 from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from frcnn.errors import UserError
-from frcnn.params import Detect
 
-from .terminal.options import FINAL_WEIGHTS, Device, Weights
+from .terminal.console import plural, report_error
+from .terminal.options import FINAL_WEIGHTS, Device, Overrides, Weights
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from frcnn.pytorch.inference import Detector
+    from frcnn.detector.interfaces import Detector
+    from frcnn.params import Detect
 
 DETECTIONS = "detections.json"
 USERS_MISTAKE = 2
+
+
+class FrameworkName(StrEnum):
+    """What runs the network."""
+
+    torch = "torch"
+    tensorflow = "tensorflow"
 
 
 def run(
@@ -27,20 +36,18 @@ def run(
     score_threshold: Annotated[float, typer.Option("--score-threshold", min=0, max=1, help="Lowest score.")] = 0.7,
     params_file: Annotated[
         Path | None,
-        typer.Option("--params", metavar="FILE", help="Its `detect` is used; default: params.yaml, if there is one."),
+        typer.Option("--params", metavar="FILE", help="Its section detect counts; default: params.yaml, if it exists."),
     ] = None,
     overrides: Overrides = None,
     device: Device = "auto",
-    framework: Annotated[
-        Framework | None, typer.Option("--framework", help="Default: detect.framework.")
-    ] = None,
+    framework: Annotated[FrameworkName | None, typer.Option("--framework", help="Default: detect.framework.")] = None,
 ) -> None:
     """Read pictures and the weights of a detector, write the pictures with the objects found and detections.json."""
     import json
 
     from frcnn.files import write_text
     from frcnn.frameworks import load_detector
-    from frcnn.picture_sources import read_source, unique_names
+    from frcnn.picture_sources import read_input, unique_names
 
     from .terminal.console import say, track
 
@@ -53,7 +60,7 @@ def run(
         detector = load_detector(weights, device, framework.value if framework else settings.framework)
         for source, name in track(zip(sources, names, strict=True), "predicting", len(sources)):
             try:
-                image = read_source(source)
+                image = read_input(source)
             except UserError as error:
                 problems += 1
                 report_error(error)
@@ -68,19 +75,17 @@ def run(
 
 
 def _settings(params_file: Path | None, overrides: list[str], score_threshold: float) -> "Detect":
-    """Return the section `detect` of a parameter file, or the defaults if none is named and there is none."""
-    from frcnn.params import load_params
+    """Return the section `detect` of a parameter file, or the defaults if no file is named and there is none."""
+    from frcnn.params import Params, load_params
 
     path = params_file or Path("params.yaml")
-    if params_file is None and not path.exists():
-        path = Path("reference") if overrides else Path("demo")
-    detect = load_params(path, overrides).detect
-    return detect.model_copy(update={"score_threshold": score_threshold})
+    params = load_params(path, overrides) if params_file or overrides or path.exists() else Params()
+    return params.detect.model_copy(update={"score_threshold": score_threshold})
 
 
 def _expand(pictures: Sequence[str]) -> tuple[list[str], int]:
     """Return files and URLs, each once, and how many arguments meant none."""
-    from frcnn.inputs import expand_input
+    from frcnn.picture_sources import expand_input
 
     sources: list[str] = []
     problems = 0
@@ -89,7 +94,7 @@ def _expand(pictures: Sequence[str]) -> tuple[list[str], int]:
             sources += expand_input(text)
         except UserError as error:
             problems += 1
-            _report(error)
+            report_error(error)
     return list(dict.fromkeys(sources)), problems
 
 
@@ -100,32 +105,25 @@ def _refuse_to_overwrite(sources: Sequence[str], targets: Sequence[Path]) -> Non
             raise UserError(f"{target}: would overwrite a picture to be read; choose another folder with --out")
 
 
-def _predict(detector: "Detector", image: "np.ndarray", target: Path, settings: Detect) -> dict[str, Any]:
+def _predict(detector: "Detector", image: "np.ndarray", target: Path, settings: "Detect") -> dict[str, Any]:
     """Find and draw the objects of one picture; return what detections.json says of it."""
     from PIL import Image
 
+    from frcnn.detector.run import detect_pictures
     from frcnn.files import atomic_path
-    from frcnn.pytorch.inference import detect_images
     from frcnn.report.drawing import draw
 
-    [found] = detect_images(detector, [image], settings)
-    boxes, scores, labels = found["boxes"], found["scores"], found["labels"]
+    class_names = detector.config.class_names
+    [found] = detect_pictures(detector, [image], settings, settings.precision)
     with atomic_path(target) as temporary:
-        drawn = draw(image, boxes, labels, scores, detector.config.class_names)
-        Image.fromarray(drawn).save(temporary, format="png")
+        Image.fromarray(draw(image, found, class_names)).save(temporary, format="png")
     detections = [
         {
             "label": int(label),
-            "class": detector.config.class_names[label - 1],
+            "class": class_names[label - 1],
             "score": round(float(score), 6),
             "box": [round(float(value), 2) for value in box],
         }
-        for box, score, label in zip(boxes, scores, labels, strict=True)
+        for box, score, label in zip(found.boxes, found.scores, found.labels, strict=True)
     ]
     return {"width": image.shape[1], "height": image.shape[0], "detections": detections}
-
-
-def _report(error: UserError) -> None:
-    from .terminal.console import error_console
-
-    error_console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)

@@ -17,6 +17,18 @@ def say(text: str) -> None:
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
+def plural(count: int, noun: str) -> str:
+    """Return a count with its noun, in the plural unless it is one."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def report_error(error: Exception) -> None:
+    """Print each line of an error as a line of its own."""
+    for line in map(str, error.args or (error,)):
+        text = " ".join(line.split())
+        error_console.print(f"error: {text}", style="red", markup=False, highlight=False, soft_wrap=True)
+
+
 def progress(*extra: str) -> Progress:
     """Return a progress bar that vanishes when done; `extra` are further column templates."""
     return Progress(

@@ -16,7 +16,9 @@ METRICS = Path("metrics")
 ParamsFile = Annotated[Path, typer.Option("--params", metavar="FILE", help="Parameter file, or demo or reference.")]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", "-S", metavar="KEY=VALUE", help="Replace one parameter, such as train.batch_size=4; repeatable."),
+    typer.Option(
+        "--set", "-S", metavar="KEY=VALUE", help="Replace one parameter, such as train.batch_size=4; repeatable."
+    ),
 ]
 Dataset = Annotated[Path, typer.Option("--dataset", metavar="FOLDER", help="Dataset in VOC layout.")]
 AnchorsFile = Annotated[Path, typer.Option("--anchors", metavar="FILE", help="Anchor targets.")]
