@@ -13,7 +13,7 @@ import frcnn
 from frcnn.errors import UserError
 
 from . import anchors, check, demo, detect, download, evaluate, import_weights, predict, preset, render, train
-from .terminal.console import error_console, say
+from .terminal.console import error_console, report_error, say
 from .terminal.launch import launched, leave
 
 
@@ -76,14 +76,13 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 def _report(error: Exception) -> int:
     users = isinstance(error, UserError) or (isinstance(error, OSError) and error.errno in USERS_ERRNO)
-    texts = [str(line) for line in error.args] if isinstance(error, UserError) else [str(error)]
-    if isinstance(error, OSError) and error.filename:
-        texts = [f"{error.filename}: {error.strerror}"]
     if not users:
-        texts = [f"internal error: {type(error).__name__}: {error}; run again with --debug for the traceback"]
-    for text in texts:
-        line = " ".join(text.split())
-        error_console.print(f"error: {line}", style="red", markup=False, highlight=False, soft_wrap=True)
+        remedy = "run again with --debug for the traceback"
+        report_error(UserError(f"internal error: {type(error).__name__}: {error}; {remedy}"))
+    elif isinstance(error, OSError) and error.filename:
+        report_error(UserError(f"{error.filename}: {error.strerror}"))
+    else:
+        report_error(error)
     return USERS_MISTAKE if users else OUR_MISTAKE
 
 

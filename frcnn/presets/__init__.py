@@ -53,7 +53,7 @@ def commented_params(preset: str, changes: Mapping[str, Any] | None = None) -> s
 
 
 def _with_header_of(preset: str, default: str) -> str:
-    """Return the commented defaults with the first comment of a preset in place of the lines that call them defaults."""
+    """Return the commented defaults with the first comment of a preset in place of what calls them defaults."""
     schema, _, every, _, rest = default.split("\n", 4)
     return "\n".join([schema, preset.partition("\n\n")[0], every, rest])
 
