@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from frcnn.errors import UserError
-from frcnn.params import Params, load_params
 
 from .terminal.options import ANCHORS, DATASET, Dataset, Overrides, ParamsFile, Workers
 
 if TYPE_CHECKING:
     from frcnn.anchors.label import LabeledImage
     from frcnn.data.voc.annotation import Annotation
+    from frcnn.params import Params
 
 
 def run(
@@ -33,6 +33,7 @@ def run(
     from frcnn.anchors.targets import join_images, provenance_of, write_targets
     from frcnn.data.voc.dataset import VocDataset
     from frcnn.parallel import mapper
+    from frcnn.params import load_params
 
     from .terminal.console import say, track
 
@@ -53,7 +54,7 @@ def run(
     say(f"{out}: {len(targets)} images of {split}, {objects} objects, {positives} positive anchors")
 
 
-def _draw(annotation: "Annotation", image: "LabeledImage", params: Params, folder: Path) -> None:
+def _draw(annotation: "Annotation", image: "LabeledImage", params: "Params", folder: Path) -> None:
     """Write a picture with its objects (green) and positive anchors (yellow)."""
     import numpy as np
     from PIL import Image

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from frcnn.errors import UserError
-from frcnn.params import Download, Synthetic, load_params
 
 from .terminal import options
 from .terminal.console import amount_bar, say
@@ -13,6 +12,7 @@ from .terminal.console import amount_bar, say
 if TYPE_CHECKING:
     from frcnn.data.voc.dataset import VocDataset
     from frcnn.fetching.published import Published
+    from frcnn.params import Download, Synthetic
 
 MADE_BY = "Made by `frcnn download`, which replaces this folder.\n"
 
@@ -24,10 +24,11 @@ def run(
     workers: options.Workers = None,
 ) -> None:
     """Read the source (VOC, an archive, a folder, or none: synthetic), write the dataset in VOC layout."""
-    download = load_params(params_file, overrides or ()).download
     from frcnn.files import atomic_folder, write_text
+    from frcnn.params import load_params
     from frcnn.sources.layout import MARKER
 
+    download = load_params(params_file, overrides or ()).download
     with atomic_folder(dataset, MARKER) as scratch:
         if download.source == "synthetic":
             _draw(download.synthetic, scratch / "new", (os.cpu_count() or 1) if workers is None else workers)
@@ -37,7 +38,7 @@ def run(
     _say_counts(dataset)
 
 
-def _draw(wanted: Synthetic, folder: Path, workers: int) -> None:
+def _draw(wanted: "Synthetic", folder: Path, workers: int) -> None:
     from frcnn.sources.synthetic import draw_dataset
 
     counts = (wanted.train_images, wanted.val_images, wanted.test_images)
@@ -45,7 +46,7 @@ def _draw(wanted: Synthetic, folder: Path, workers: int) -> None:
         draw_dataset(folder, *counts, wanted.seed, workers, report)
 
 
-def _install(download: Download, dataset: Path, scratch: Path) -> None:
+def _install(download: "Download", dataset: Path, scratch: Path) -> None:
     """Find the source's folders in VOC layout, unpacking archives into `scratch`, and join them in its "new"."""
     from frcnn.fetching.cache import verify
     from frcnn.sources.layout import find_roots, install

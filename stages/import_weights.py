@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from frcnn.errors import UserError
-from frcnn.params import Params, load_params
 
 from .terminal.options import Overrides, ParamsFile
 
 if TYPE_CHECKING:
     from frcnn.importing.tensor_source import Recognized
+    from frcnn.params import Params
 
 
 class Preparation(StrEnum):
@@ -66,9 +66,10 @@ def run(
         say(f"{out}: detector, {found.backbone}, {len(class_names)} classes, from {found.layout}")
 
 
-def _params_for(found: "Recognized", source: Path, params_file: Path, overrides: list[str]) -> Params:
+def _params_for(found: "Recognized", source: Path, params_file: Path, overrides: list[str]) -> "Params":
     """Return the parameters with what the file itself fixes."""
     from frcnn.importing.convert import fixed_parameters
+    from frcnn.params import load_params
 
     fixed = fixed_parameters(found)
     params = load_params(params_file, [*overrides, *fixed])

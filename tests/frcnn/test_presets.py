@@ -31,9 +31,8 @@ def test_the_defaults_are_written_as_they_are() -> None:
 
 
 def test_further_values() -> None:
-    text = commented_params("demo", {"train": {"framework": "tensorflow"}, "download": {"classes": ["a", "b"]}})
+    text = commented_params("demo", {"train": {"framework": "tensorflow"}})
     assert "  framework: tensorflow       # torch, or tensorflow if its extra is installed\n" in text
-    assert "  classes: [a, b] " in text
 
 
 def test_an_unknown_preset_is_refused() -> None:
