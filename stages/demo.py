@@ -13,7 +13,6 @@ import typer
 
 import frcnn
 from frcnn.errors import UserError
-from frcnn.files import write_text
 
 from .terminal.console import say
 
@@ -50,6 +49,7 @@ def prepare_folder(folder: Path, framework: str | None = None) -> None:
     Raises:
         UserError: the folder holds something else, or was made with another framework.
     """
+    from frcnn.files import write_text
     from frcnn.params import load_params
     from frcnn.presets import commented_params, project_file
 

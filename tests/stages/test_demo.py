@@ -1,8 +1,8 @@
-"""The demo at reduced size, through DVC: all stages, up to date at the second call, and what an edit reruns."""
+"""The demo at reduced size, through DVC: all stages, up to date at the second call, rerun by another version."""
 
 import json
 import os
-import shutil
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+import frcnn
 from frcnn.errors import UserError
 from frcnn.params import load_params
+from frcnn.presets import commented_params
 from stages import demo
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,7 +58,7 @@ def would_run(folder: Path) -> set[str]:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A demo folder after `frcnn demo`, and what that printed; its code is a copy, to be edited."""
+    """A demo folder after `frcnn demo`, and what that printed."""
     folder = tmp_path_factory.mktemp("demo") / "demo"
     demo.prepare_folder(folder)
     reduce(folder / "params.yaml")
@@ -84,61 +86,52 @@ def test_a_second_call_says_up_to_date(finished: tuple[Path, str]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("file", "stages"),
-    [
-        ("frcnn/render.py", {"render"}),
-        ("frcnn/evaluation/curves.py", {"evaluate"}),
-        ("frcnn/model/rpn.py", {"train_phase1", "train_phase2", "detect"}),
-        ("frcnn/sources/shapes.py", {"download"}),
-        ("stages/cli.py", set()),
-    ],
-)
-def test_an_edit_reruns_what_depends_on_it(finished: tuple[Path, str], file: str, stages: set[str]) -> None:
-    folder = finished[0]
-    for name in ("frcnn", "stages"):
-        if (folder / name).is_symlink():
-            (folder / name).unlink()
-            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    original = (folder / file).read_text()
-    (folder / file).write_text(original + "# edited\n")
-    try:
-        assert would_run(folder) == stages
-    finally:
-        (folder / file).write_text(original)
+def test_another_version_of_the_code_reruns_every_stage(
+    finished: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, stages = finished[0], set(demo.STAGES)
+    demo.prepare_folder(folder)
+    assert would_run(folder) == set()
+    monkeypatch.setattr("frcnn.__version__", "9")
+    demo.prepare_folder(folder)
+    assert would_run(folder) == stages
 
 
 def test_the_folder_is_a_project_of_its_own(tmp_path: Path) -> None:
     folder = tmp_path / "demo"
     demo.prepare_folder(folder)
     assert "no_scm = true" in (folder / ".dvc" / "config").read_text()
-    assert (folder / "params.yaml").read_text() == (ROOT / "params.demo.yaml").read_text()
+    assert (folder / ".dvcignore").read_text() == (ROOT / ".dvcignore").read_text()
+    assert (folder / "params.yaml").read_text() == commented_params("demo")
+    assert (folder / "params.schema.json").read_text() == (ROOT / "params.schema.json").read_text()
     (folder / "params.yaml").write_text("mine")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     demo.prepare_folder(folder)
-    assert (folder / "params.yaml").read_text() == "mine"
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    assert not any(path.is_symlink() for path in folder.rglob("*"))
+
+
+def test_the_pipeline_depends_on_the_version_instead_of_the_code(tmp_path: Path) -> None:
+    demo.prepare_folder(tmp_path)
+    found, own = (yaml.safe_load((root / "dvc.yaml").read_text())["stages"] for root in (tmp_path, ROOT))
+    assert list(found) == list(own) == list(demo.STAGES)
+    for stage, entries in found.items():
+        data = [dependency for dependency in own[stage]["deps"] if dependency.startswith("data/")]
+        assert entries == own[stage] | {"deps": ["frcnn-version.txt", *data]}
+    version = (tmp_path / "frcnn-version.txt").read_text()
+    assert re.fullmatch(rf"frcnn {frcnn.__version__}, SHA-256 of its code [0-9a-f]{{64}}\n", version)
 
 
 def test_the_framework_is_written_to_a_new_folders_parameters(tmp_path: Path) -> None:
     demo.prepare_folder(tmp_path / "demo", "tensorflow")
     params = load_params(tmp_path / "demo" / "params.yaml")
     assert (params.train.framework, params.detect.framework) == ("tensorflow", "tensorflow")
-    expected = load_params(ROOT / "params.demo.yaml", ["train.framework=tensorflow", "detect.framework=tensorflow"])
+    expected = load_params(Path("demo"), ["train.framework=tensorflow", "detect.framework=tensorflow"])
     assert params == expected
     demo.prepare_folder(tmp_path / "demo")
     with pytest.raises(UserError, match="has another train.framework than torch; edit it, or name another folder"):
         demo.prepare_folder(tmp_path / "demo", "torch")
     assert load_params(tmp_path / "demo" / "params.yaml") == params
-
-
-def test_where_links_are_refused_the_code_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_args: object, **_options: object) -> None:
-        raise OSError("no links here")
-
-    monkeypatch.setattr(Path, "symlink_to", refuse)
-    for _ in range(2):
-        demo.prepare_folder(tmp_path / "demo")
-    assert (tmp_path / "demo" / "frcnn" / "boxes.py").is_file()
-    assert (tmp_path / "demo" / "dvc.yaml").is_file()
 
 
 @pytest.mark.parametrize("name", ["thesis.txt", "dvc.yaml"])

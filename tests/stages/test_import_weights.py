@@ -1,9 +1,7 @@
 """`frcnn import-weights` from a file of another project to training and prediction, and what it refuses."""
 
-import dataclasses
 import hashlib
 import json
-import shutil
 import sys
 from pathlib import Path
 
@@ -15,24 +13,24 @@ from foreign_weights import VGG_CONVOLUTIONS, constants, layer, numbers, resnet,
 from PIL import Image
 
 from frcnn.data.voc.dataset import VOC_CLASSES
-from frcnn.detector.config import TORCHVISION, DetectorConfig, preprocessing_of
+from frcnn.detector.config import PREPROCESSING, detector_config
+from frcnn.detector.run import detect_pictures
+from frcnn.detector.tensor_file import read_header
+from frcnn.detector.weights_file import read_config
 from frcnn.errors import UserError
 from frcnn.params import Detect, Params, load_params
 from frcnn.pytorch.faster_rcnn import FasterRCNN
-from frcnn.pytorch.inference import detect_images, load_detector
-from frcnn.pytorch.weights import read_about, read_config
-from frcnn.training.initial_weights import load_pretrained
+from frcnn.pytorch.inference import load_detector
+from frcnn.pytorch.weights import load_pretrained
+from frcnn.training.initial_weights import read_initial
 from frcnn.training.setup import prepare
 from stages import cli
 from stages.anchors import run as anchors_stage
 
-ROOT = Path(__file__).resolve().parents[2]
-
 
 @pytest.fixture
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder with the parameter file that the command reads by default."""
-    shutil.copy(ROOT / "params.reference.yaml", tmp_path)
+    """An empty working folder."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -53,8 +51,8 @@ def frcnn(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
 
 def empty_detector(params: Params, backbone: str) -> FasterRCNN:
     """Return a network whose numbers nobody has set."""
-    model = dataclasses.replace(params.model, backbone=backbone)
-    config = DetectorConfig(["a"], model, params.anchors, params.data, preprocessing_of(backbone))
+    model = params.model.model_copy(update={"backbone": backbone})
+    config = detector_config(["a"], params.model_copy(update={"model": model}))
     with torch.device("meta"):
         return FasterRCNN(config)
 
@@ -99,7 +97,7 @@ def test_keras_weights_start_a_vgg(work: Path, frcnn, reference: Params) -> None
     )
 
     model = empty_detector(reference, "vgg16").to_empty(device="cpu").eval()
-    load_pretrained(model, Path("initial.safetensors"))
+    load_pretrained(model, read_initial(Path("initial.safetensors"), model.config), "here")
     pooled = torch.rand(2, 7, 7, 512)
     vector = (pooled.flatten(1) @ arrays["fc1/kernel"] + arrays["fc1/bias"]).relu()
     assert 0.1 < (vector > 0).float().mean() < 0.9
@@ -110,7 +108,7 @@ def test_keras_weights_start_a_vgg(work: Path, frcnn, reference: Params) -> None
 
     for backbone in ("vgg16-torch", "resnet50"):
         with pytest.raises(UserError, match=f"made for model.backbone: vgg16, not {backbone}"):
-            load_pretrained(empty_detector(reference, backbone), Path("initial.safetensors"))
+            read_initial(Path("initial.safetensors"), empty_detector(reference, backbone).config)
 
 
 def test_initial_weights_start_training(work: Path, frcnn, dataset: Path) -> None:
@@ -120,8 +118,8 @@ def test_initial_weights_start_training(work: Path, frcnn, dataset: Path) -> Non
         assert frcnn("import-weights", "w.pth", "--out", name)[0] == 0
     assert Path("one").read_bytes() == Path("two").read_bytes()
     changes = ["model.width=64", "model.weights=one", "model.norm=frozen", "model.freeze_at=2"]
-    anchors_stage(ROOT / "params.demo.yaml", changes, dataset, Path("anchors.h5"), workers=0)
-    params = load_params(ROOT / "params.demo.yaml", changes)
+    anchors_stage(Path("demo"), changes, dataset, Path("anchors.h5"), workers=0)
+    params = load_params(Path("demo"), changes)
     prepared = prepare(params, 1, dataset, Path("anchors.h5"), Path("models"), "cpu")
     assert prepared.trained_on["start"] == hashlib.sha256(Path("one").read_bytes()).hexdigest()
     image = torch.rand(1, 3, 64, 64)
@@ -135,19 +133,23 @@ def test_a_detector_predicts_at_once(work: Path, frcnn) -> None:
     code, out, err = frcnn("import-weights", "theirs", "--out", "ours", "--set", "data.min_size=96")
     assert (code, err) == (0, "")
     assert out == "ours: detector, resnet50, 20 classes, from reference checkpoint"
-    made_from = {"sha256": hashlib.sha256(Path("theirs").read_bytes()).hexdigest(), "layout": "reference checkpoint"}
-    assert read_about(Path("ours"))["trained_on"] == made_from
+    provenance = {"sha256": hashlib.sha256(Path("theirs").read_bytes()).hexdigest(), "layout": "reference checkpoint"}
+    assert read_header(Path("ours"))["provenance"] == provenance
     config = read_config(Path("ours"))
-    assert config.class_names == VOC_CLASSES
-    assert (config.model.backbone, config.model.norm, config.model.roi_op) == ("resnet50", "frozen", "pool")
-    assert (config.data.min_size, config.data.max_size, config.preprocessing) == (96, None, TORCHVISION)
+    assert config.class_names == tuple(VOC_CLASSES)
+    assert (config.model.backbone, config.model.norm, config.model.roi_pool.op) == ("resnet50", "frozen", "pool")
+    assert (config.data.min_size, config.data.max_size, config.preprocessing) == (
+        96,
+        None,
+        PREPROCESSING["torchvision"],
+    )
 
     Image.effect_mandelbrot((120, 100), (-2, -1.5, 1, 1.5), 50).convert("RGB").save("picture.png")
     assert frcnn("predict", "picture.png", "--weights", "ours", "--score-threshold", "0", "--device", "cpu")[0] == 0
     predicted = json.loads(Path("predictions/detections.json").read_text())[0]["detections"]
     image = np.asarray(Image.open("picture.png"))
-    found = detect_images(load_detector(Path("ours"), "cpu"), [image], Detect(score_threshold=0))[0]
-    assert len(predicted) == len(found["scores"]) > 0
+    found = detect_pictures(load_detector(Path("ours"), "cpu"), [image], Detect(score_threshold=0))[0]
+    assert len(predicted) == len(found.scores) > 0
 
 
 def test_classes_of_a_list(work: Path, frcnn) -> None:
@@ -159,7 +161,7 @@ def test_classes_of_a_list(work: Path, frcnn) -> None:
     ]
     Path("classes.txt").write_text("bolt\nwing nut\n\n")
     assert frcnn("import-weights", "theirs", "--out", "ours", "--classes", "classes.txt")[0] == 0
-    assert read_config(Path("ours")).class_names == ["bolt", "wing nut"]
+    assert read_config(Path("ours")).class_names == ("bolt", "wing nut")
 
 
 @pytest.mark.parametrize(
@@ -171,9 +173,9 @@ def test_classes_of_a_list(work: Path, frcnn) -> None:
         ("vgg --out o", "vgg: a VGG-16 whose file does not tell how pictures are prepared for it; say --preparation"),
         ("resnet --out o --preparation caffe", "resnet: expects pictures prepared as for torchvision, not caffe"),
         ("short --out o", "short: does not fit the model, nothing was loaded: missing layer2.0.conv1.weight"),
-        ("detector --out o --params x.yaml", "x.yaml: No such file or directory; name a parameter file with --params"),
+        ("detector --out o --params x.yaml", "x.yaml: No such file or directory; name a parameter file, or demo"),
         ("detector --out o --classes none", "none: not a readable text file"),
-        ("detector --out o --classes twice", "twice: a stands there twice"),
+        ("detector --out o --classes twice", "twice: a is listed twice"),
         ("detector --out o --set model.backbone=resnet101", "--set: detector fixes model.backbone, model.weights,"),
         ("detector --out o --set anchors.anchor_sizes=[64,128,256]", "--set: detector fixes model.backbone"),
         ("ours --out o", "ours: not a readable file of weights saved by torch (.pth)"),
