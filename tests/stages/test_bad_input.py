@@ -15,15 +15,15 @@ import h5py
 import pytest
 import torch
 
-from frcnn.detector.config import DetectorConfig, preprocessing_of
-from frcnn.params import Params
+from frcnn.detector.config import detector_config
+from frcnn.detector.weights_file import write_weights
+from frcnn.params import PRESETS, Params
 from frcnn.pytorch.faster_rcnn import FasterRCNN
-from frcnn.pytorch.weights import save_weights
+from frcnn.pytorch.weights import arrays_of
 from frcnn.sources.layout import MARKER
 from stages import cli
 from stages.anchors import run as anchors_stage
 
-ROOT = Path(__file__).resolve().parents[2]
 ARCHIVE = Path("set.tar")
 
 
@@ -31,16 +31,15 @@ ARCHIVE = Path("set.tar")
 def finished(dataset: Path, params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A working folder in which every stage has left its files (the network is random)."""
     folder = tmp_path_factory.mktemp("finished")
-    shutil.copy(ROOT / "params.demo.yaml", folder / "params.yaml")
+    shutil.copy(PRESETS / "demo.yaml", folder / "params.yaml")
     shutil.copytree(dataset, folder / "data" / "dataset")
     (folder / "data" / "dataset" / MARKER).touch()
     anchors_stage(folder / "params.yaml", ["model.width=16"], dataset, folder / "data" / "anchors.h5", workers=0)
     names = (dataset / "classes.txt").read_text().split()
-    config = DetectorConfig(names, params.model, params.anchors, params.data, preprocessing_of("resnet18"))
+    config = detector_config(names, params)
     for phase in (1, 2):
-        save_weights(
-            folder / "data" / "models" / f"phase{phase}.safetensors", config, FasterRCNN(config).state_dict(), {}
-        )
+        path = folder / "data" / "models" / f"phase{phase}.safetensors"
+        write_weights(path, config, arrays_of(FasterRCNN(config)), {})
     (folder / "metrics").mkdir()
     (folder / "metrics" / "summary.json").write_text("{}")
     with tarfile.open(folder / ARCHIVE, "w") as tar:
@@ -132,7 +131,7 @@ CASES = {
     "wrong type": (nothing, "anchors -S train.batch_size=x", "train.batch_size is 'x'; it must be a whole number"),
     "no dataset": (remove("data/dataset"), "anchors", "classes.txt: no such file; run `frcnn download`"),
     "no split": (nothing, "anchors -S splits.train=foo", "foo.txt: no such split"),
-    "empty split": (write("data/dataset/ImageSets/Main/trainval.txt", "\n"), "anchors", "names no image"),
+    "empty split": (write("data/dataset/ImageSets/Main/trainval.txt", "\n"), "anchors", "lists no image"),
     "no class list": (remove("data/dataset/classes.txt"), "detect", "classes.txt: no such file"),
     "class missing in the list": (
         write("data/dataset/classes.txt", "circle\n"),
@@ -145,7 +144,7 @@ CASES = {
     "no weights": (remove("data/models/phase2.safetensors"), "detect", "no such weights file"),
     "weights are something else": (write("data/models/phase2.safetensors", "text"), "detect", "not a readable weights"),
     "truncated weights": (cut("data/models/phase2.safetensors", 5000), "detect", "not a readable weights file"),
-    "initial weights missing": (nothing, f"{TRAIN} -S model.weights=none.pth", "none.pth is no file"),
+    "initial weights missing": (nothing, f"{TRAIN} -S model.weights=none.pth", "none.pth: no such file"),
     "initial weights unfit": (unfit_weights, f"{TRAIN} -S model.weights=w.pth", "w.pth: does not fit the model"),
     "initial weights of another digest": (
         unfit_weights,
@@ -260,7 +259,7 @@ def test_an_error_of_ours_exits_with_1(
     def broken(*_args: object) -> None:
         raise ZeroDivisionError("by\nus")
 
-    monkeypatch.setattr("frcnn.data.voc.dataset.read_classes", broken)
+    monkeypatch.setattr("frcnn.data.voc.dataset.read_names", broken)
     code, stderr = run("anchors", monkeypatch, capsys)
     assert code == 1
     assert stderr == "error: internal error: ZeroDivisionError: by us; run again with --debug for the traceback"
@@ -272,7 +271,7 @@ def test_an_error_of_ours_exits_with_1(
 def test_a_non_finite_loss_names_the_picture(
     work: Path, params: Params, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code, stderr = run(f"{TRAIN} -S train_phase1.learning_rate=1e30 -S train.optimizer=sgd", monkeypatch, capsys)
+    code, stderr = run(f"{TRAIN} -S train_phase1.learning_rate=1e30 -S train.optimizer.name=sgd", monkeypatch, capsys)
     assert code == 2
     assert "a loss is not finite" in stderr
     assert "train_0" in stderr or "val_0" in stderr

@@ -23,7 +23,7 @@ from frcnn.pytorch.faster_rcnn import FasterRCNN
 from frcnn.pytorch.inference import load_detector
 from frcnn.pytorch.weights import load_pretrained
 from frcnn.training.initial_weights import read_initial
-from frcnn.training.setup import prepare
+from frcnn.training.setup import Inputs, set_up
 from stages import cli
 from stages.anchors import run as anchors_stage
 
@@ -120,12 +120,12 @@ def test_initial_weights_start_training(work: Path, frcnn, dataset: Path) -> Non
     changes = ["model.width=64", "model.weights=one", "model.norm=frozen", "model.freeze_at=2"]
     anchors_stage(Path("demo"), changes, dataset, Path("anchors.h5"), workers=0)
     params = load_params(Path("demo"), changes)
-    prepared = prepare(params, 1, dataset, Path("anchors.h5"), Path("models"), "cpu")
-    assert prepared.trained_on["start"] == hashlib.sha256(Path("one").read_bytes()).hexdigest()
+    setup = set_up(params, 1, Inputs(dataset, Path("anchors.h5"), Path("one")), "cpu")
+    assert setup.provenance["start"] == hashlib.sha256(Path("one").read_bytes()).hexdigest()
     image = torch.rand(1, 3, 64, 64)
     n = network
     expected = n.layer3(n.layer2(n.layer1(n.maxpool(n.relu(n.bn1(n.conv1(image)))))))
-    torch.testing.assert_close(prepared.model.backbone(image), expected, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(setup.network.backbone(image), expected, rtol=1e-3, atol=1e-3)
 
 
 def test_a_detector_predicts_at_once(work: Path, frcnn) -> None:
