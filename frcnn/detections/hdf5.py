@@ -132,7 +132,9 @@ def check_agreement(
     if missing := sorted(expected - found):
         raise UserError(f"{path}: no entry for {first_few(missing)} of split {split}; run frcnn detect again")
     if unknown := sorted(found - expected):
-        raise UserError(f"{path}: holds {first_few(unknown)}, not in split {split} of the dataset; run frcnn detect again")
+        raise UserError(
+            f"{path}: holds {first_few(unknown)}, not in split {split} of the dataset; run frcnn detect again"
+        )
 
 
 def _arrays(detections: SplitDetections) -> dict[str, np.ndarray]:

@@ -16,7 +16,10 @@ def ap_table(results: Sequence[ClassResult], coco: Sequence[float] | None = None
         coco: COCO's AP of the same classes, for a column more.
     """
     table = pd.DataFrame(
-        [(each.name, each.objects, each.detections, each.recall, *(each.ap[rule] for rule in RULES)) for each in results],
+        [
+            (each.name, each.objects, each.detections, each.recall, *(each.ap[rule] for rule in RULES))
+            for each in results
+        ],
         columns=["class", "objects", "detections", "recall", *(f"AP_{rule}" for rule in RULES)],
     )
     if coco is not None:

@@ -62,9 +62,7 @@ class ClassResult:
         return self.found / self.objects if self.objects else float("nan")
 
 
-def evaluate(
-    annotations: Sequence[Annotation], detections: SplitDetections, iou_threshold: float
-) -> list[ClassResult]:
+def evaluate(annotations: Sequence[Annotation], detections: SplitDetections, iou_threshold: float) -> list[ClassResult]:
     """Judge the detections on a split.
 
     Args:

@@ -5,18 +5,18 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from frcnn.anchors.grid import STRIDE
-from frcnn.detector.config import DetectorConfig
+from frcnn.backbones import BACKBONES
+from frcnn.data.voc.box_convention import BOX_CONVENTIONS
+from frcnn.detector.config import LOSSES, DetectorConfig
 from frcnn.keras.backbones.resnet import build_resnet
 from frcnn.keras.backbones.vgg import build_vgg
 from frcnn.keras.inputs import ImageInputs, Inputs
-from frcnn.keras.postprocessing import Detections, fill_up, select_detections
+from frcnn.keras.postprocessing import PaddedDetections, pad, select_detections
 from frcnn.keras.roi_heads import RoIPredictor, roi_losses
 from frcnn.keras.roi_pool import pool_rois
 from frcnn.keras.rpn import RPNHead, generate_proposals, rpn_losses
 from frcnn.keras.sampling import sample_rois
-from frcnn.params import Detect, Train
-from frcnn.pytorch.faster_rcnn import LOSSES
+from frcnn.params import Postprocessing, RPNTraining, Train
 
 
 class _Features(NamedTuple):
@@ -35,67 +35,65 @@ class FasterRCNN(keras.Model):
         super().__init__()
         self.config = config
         model, classes = config.model, len(config.class_names)
-        if model.backbone.startswith("vgg"):
-            self.backbone, self.head = build_vgg(model.freeze_at, model.dropout)
-        else:
-            self.backbone, self.head = build_resnet(
-                model.backbone, model.width, model.norm, model.freeze_at, model.head_pool
-            )
-        anchors_per_cell = len(config.anchors.anchor_sizes) * len(config.anchors.anchor_ratios)
-        self.rpn = RPNHead(self.backbone.out_channels, anchors_per_cell)
+        build = build_vgg if BACKBONES[model.backbone].family == "vgg" else build_resnet
+        self.backbone: keras.layers.Layer
+        self.head: keras.layers.Layer
+        self.backbone, self.head = build(model)
+        self.rpn = RPNHead(self.backbone.out_channels, config.anchors.per_cell)
         self.predictor = RoIPredictor(self.head.out_channels, classes)
         self.built = True
 
     def losses(
         self, inputs: Inputs, train: Train, seed: tf.Tensor | None = None, training: bool = True
     ) -> dict[str, tf.Tensor]:
-        """Return the four losses, each (N,): one value an image.
+        """Return the four losses, each (N,): one value per image.
 
         The RoI losses send no gradient into the RPN's boxes: proposals and their targets are constants. Keras's
         property of this name, of which `fit` makes use, is hidden.
 
         Args:
-            seed: (2,) int32, what dropout draws by; needed in training where `model.dropout` is above 0.
+            seed: (2,) int32, of dropout; needed in training where `model.dropout` is above 0.
             training: let dropout and batch norms do what they do in training.
         """
-        found = self._extract(inputs.pictures, training)
+        features = self._extract(inputs.pictures, training)
         loss_rpn_cls, loss_rpn_box = rpn_losses(
-            found.logits, found.deltas, inputs.anchor_index, inputs.anchor_labels, inputs.anchor_deltas, train.rpn_sigma
+            features.logits,
+            features.deltas,
+            inputs.anchor_index,
+            inputs.anchor_labels,
+            inputs.anchor_deltas,
+            train.rpn.sigma,
         )
-        proposals, real = self._propose(found, inputs.pictures, train.pre_nms_topk, train.post_nms_topk)
+        proposals, real = self._propose(features, inputs.pictures, train.rpn)
         sample = sample_rois(
             proposals,
             real,
             inputs.gt_boxes,
             inputs.gt_labels,
-            inputs.roi_keys,
-            batch=train.roi_batch,
-            positive_fraction=train.roi_pos_fraction,
-            positive_iou=train.roi_positive_iou,
-            bg_lo=train.roi_bg_lo,
+            inputs.roi_priorities,
+            train.roi,
         )
         class_logits, deltas = self._classify(
-            found.maps, inputs.pictures.grids, sample.rois, sample.labels >= 0, training, seed
+            features.maps, inputs.pictures.grids, sample.rois, sample.labels >= 0, training, seed
         )
-        loss_roi_cls, loss_roi_box = roi_losses(class_logits, deltas, sample.labels, sample.deltas, train.roi_sigma)
+        loss_roi_cls, loss_roi_box = roi_losses(class_logits, deltas, sample.labels, sample.deltas, train.roi.sigma)
         return dict(zip(LOSSES, (loss_rpn_cls, loss_rpn_box, loss_roi_cls, loss_roi_box), strict=True))
 
-    def detect(self, inputs: ImageInputs, settings: Detect) -> Detections:
-        """Return the detections of every image, filled up to the same number, boxes in resized pixels."""
-        found = self._extract(inputs, training=False)
-        proposals, real = self._propose(found, inputs, settings.pre_nms_topk, settings.post_nms_topk)
-        class_logits, deltas = self._classify(found.maps, inputs.grids, proposals, real, training=False)
-        last = float(self.config.data.box_convention == "reference")  # its coordinates are indices of pixels
-        limits = tf.cast(inputs.sizes, tf.float32) - last
+    def detect(self, inputs: ImageInputs, settings: Postprocessing) -> PaddedDetections:
+        """Return the detections of every image, padded to the same number, boxes in resized pixels."""
+        features = self._extract(inputs, training=False)
+        proposals, real = self._propose(features, inputs, settings)
+        class_logits, deltas = self._classify(features.maps, inputs.grids, proposals, real, training=False)
+        limits = tf.cast(inputs.sizes, tf.float32) - float(BOX_CONVENTIONS[self.config.data.box_convention].last)
         most = settings.max_detections or settings.post_nms_topk * len(self.config.class_names)
 
-        def of_image(image: tuple[tf.Tensor, ...]) -> Detections:
+        def of_image(image: tuple[tf.Tensor, ...]) -> PaddedDetections:
             *of_rois, own, limit = image
             rois, logits, own_deltas = (tf.boolean_mask(rows, own) for rows in of_rois)
             clamp = self.config.model.delta_clamp
-            return fill_up(select_detections(rois, logits, own_deltas, limit, settings, clamp), most)
+            return pad(select_detections(rois, logits, own_deltas, limit, settings, clamp), most)
 
-        signature = Detections(tf.TensorSpec((most, 4)), tf.TensorSpec((most,)), tf.TensorSpec((most,), tf.int64))
+        signature = PaddedDetections(tf.TensorSpec((most, 4)), tf.TensorSpec((most,)), tf.TensorSpec((most,), tf.int64))
         return tf.map_fn(of_image, (proposals, class_logits, deltas, real, limits), fn_output_signature=signature)
 
     def _extract(self, inputs: ImageInputs, training: bool) -> _Features:
@@ -114,20 +112,16 @@ class FasterRCNN(keras.Model):
         return tf.where(of_image[..., None], pixels, 0)
 
     def _propose(
-        self, found: _Features, inputs: ImageInputs, pre_nms_topk: int, post_nms_topk: int
+        self, features: _Features, inputs: ImageInputs, settings: RPNTraining | Postprocessing
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        model = self.config.model
         return generate_proposals(
-            found.logits,
-            found.deltas,
+            features.logits,
+            features.deltas,
             inputs.anchors,
             inputs.sizes,
-            inputs.inside,
-            pre_nms_topk=pre_nms_topk,
-            post_nms_topk=post_nms_topk,
-            nms_threshold=model.rpn_nms_threshold,
-            min_size=model.proposal_min_size,
-            delta_clamp=model.delta_clamp,
+            inputs.allowed,
+            settings,
+            self.config.model,
         )
 
     def _classify(
@@ -141,25 +135,15 @@ class FasterRCNN(keras.Model):
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Return class logits (N, S, C + 1) and deltas (N, S, C, 4) of RoIs (N, S, 4).
 
-        What fills up (real, (N, S), is False) must not enter a batch norm and is not worth the time.
+        Padding (real, (N, S), is False) must not enter a batch norm and is not worth the time.
         """
-        model = self.config.model
-        pooled = pool_rois(
-            maps,
-            grids,
-            rois,
-            op=model.roi_op,
-            size=model.roi_size,
-            sampling_ratio=model.roi_sampling_ratio,
-            clip=model.roi_clip,
-            stride=STRIDE,
-        )
+        pooled = pool_rois(maps, grids, rois, self.config.model.roi_pool)
         vectors = self.head(tf.boolean_mask(pooled, real), training=training, seed=seed)
         class_logits, deltas = self.predictor(vectors)
-        return _spread(class_logits, real), _spread(deltas, real)
+        return _scatter(class_logits, real), _scatter(deltas, real)
 
 
-def _spread(rows: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
+def _scatter(rows: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
     """Return (N, S, ...) with rows (R, ...) where places (N, S) is True, in order, and 0 elsewhere."""
     shape = tf.concat([tf.shape(places), tf.shape(rows)[1:]], 0)
     return tf.scatter_nd(tf.where(places), rows, tf.cast(shape, tf.int64))

@@ -1,4 +1,4 @@
-"""What the network is given, as fixed tuples of arrays: made from the torch side's batches, whose loader serves both.
+"""What the network is given, as fixed tuples of arrays.
 
 Shapes: N images padded to H x W, A anchors of the padded grid, G objects at most, S sampled anchors, T proposals.
 """
@@ -7,31 +7,29 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
-import torch
 
-from frcnn.anchors.grid import anchor_grid, feature_grid
+from frcnn.anchors.grid import anchor_grid, feature_grid, proposing_anchors
+from frcnn.detector.batch import Batch
 from frcnn.detector.config import DetectorConfig
-from frcnn.pytorch.faster_rcnn import Batch, Sizes
-from frcnn.pytorch.rpn import proposing_anchors
 
 
 class ImageInputs(NamedTuple):
     """What detection needs; the fields are NumPy arrays, or tensors within a tf.function.
 
     images (N, H, W, 3) uint8 RGB, padded at the right and bottom; sizes (N, 2) int32, (width, height) without padding;
-    grids (N, 2) int32, (rows, columns) of each image's own grid; anchors (A, 4) float32 of the padded one; inside
-    (N, A) bool, which of them may yield proposals.
+    grids (N, 2) int32, (rows, columns) of each image's own grid; anchors (A, 4) float32 of the padded one;
+    allowed (N, A) bool, the anchors that may become proposals.
     """
 
     images: Any
     sizes: Any
     grids: Any
     anchors: Any
-    inside: Any
+    allowed: Any
 
 
 class Inputs(NamedTuple):
-    """What a training step needs: the pictures, and the rest of `frcnn.pytorch.faster_rcnn.Batch` as it is there."""
+    """What a training step needs: the pictures, and the rest of `frcnn.detector.batch.Batch` as it is there."""
 
     pictures: ImageInputs
     gt_boxes: Any
@@ -39,7 +37,7 @@ class Inputs(NamedTuple):
     anchor_index: Any
     anchor_labels: Any
     anchor_deltas: Any
-    roi_keys: Any
+    roi_priorities: Any
 
 
 # For tf.function: one trace serves batches of every size.
@@ -61,30 +59,17 @@ SIGNATURE = Inputs(
 )
 
 
-def image_inputs(images: torch.Tensor, sizes: Sizes, config: DetectorConfig) -> ImageInputs:
-    """Return what detection needs of a batch of pictures.
-
-    Args:
-        images: (N, 3, H, W) uint8 RGB, padded at the right and bottom (`frcnn.pytorch.inference.pad_images`).
-        sizes: (width, height) of each without padding.
-    """
-    height, width = images.shape[-2:]
-    backbone, about = config.model.backbone, config.anchors
-    grid, grids = feature_grid(width, height, backbone), [feature_grid(*size, backbone) for size in sizes]
-    anchors = anchor_grid(*grid, tuple(about.anchor_sizes), tuple(about.anchor_ratios), about.anchor_offset)
-    inside = proposing_anchors(
-        torch.from_numpy(anchors.copy()), grid, grids, sizes, config.model.exclude_edge_proposals
-    )
-    return ImageInputs(
-        images.permute(0, 2, 3, 1).numpy(),
-        np.array(sizes, np.int32),
-        np.array(grids, np.int32),
-        anchors,
-        inside.numpy(),
-    )
+def image_inputs(images: np.ndarray, sizes: list[tuple[int, int]], config: DetectorConfig) -> ImageInputs:
+    """Return what detection needs of padded images (N, H, W, 3) uint8; sizes are (width, height) without padding."""
+    backbone, exclude_edge = config.model.backbone, config.model.proposals.exclude_edge
+    grid = feature_grid((images.shape[2], images.shape[1]), backbone)
+    grids = [feature_grid(size, backbone) for size in sizes]
+    allowed = proposing_anchors(grid, grids, sizes, config.anchors, exclude_edge)
+    anchors = anchor_grid(grid, config.anchors)
+    return ImageInputs(images, np.array(sizes, np.int32), np.array(grids, np.int32), anchors, allowed)
 
 
 def batch_inputs(batch: Batch, config: DetectorConfig) -> Inputs:
     """Return what a training step needs."""
-    rest = (getattr(batch, name).numpy() for name in Inputs._fields[1:])
+    rest = (getattr(batch, name) for name in Inputs._fields[1:])
     return Inputs(image_inputs(batch.images, batch.sizes, config), *rest)

@@ -1,7 +1,8 @@
-"""Train the Keras network: what `frcnn.training.loop` asks of it, see `frcnn.pytorch.learner`."""
+"""Train the Keras network: what `frcnn.training.loop` asks of it, see `frcnn.detector.interfaces.Learner`."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,28 +10,30 @@ import tensorflow as tf
 import torch
 from torch import Tensor
 
+from frcnn.detector.batch import Batch
 from frcnn.detector.config import DetectorConfig
+from frcnn.detector.interfaces import Weights
 from frcnn.keras.clipping import clip_gradients
 from frcnn.keras.faster_rcnn import FasterRCNN
 from frcnn.keras.inference import KerasDetector
 from frcnn.keras.inputs import SIGNATURE, Inputs, batch_inputs
 from frcnn.keras.optimizer import build_optimizer
-from frcnn.keras.weights import load_state, state
+from frcnn.keras.weights import arrays_of, load_arrays
 from frcnn.params import Train
-from frcnn.pytorch.faster_rcnn import Batch
 
 
 class KerasLearner:
     """A `FasterRCNN` of Keras with its optimizer, in one process; each part of a step is traced once."""
 
-    device = torch.device("cpu")  # TensorFlow takes the batches from there
+    cuda = False  # of torch, whose tensors the losses become
 
-    def __init__(self, config: DetectorConfig, weights: Mapping[str, Tensor], train: Train) -> None:
-        """Build the network with torch's weights."""
+    def __init__(self, config: DetectorConfig, weights: Weights, train: Train) -> None:
+        """Build the network with weights in PyTorch's layouts."""
         self.model, self.train = FasterRCNN(config), train
+        self.to_inputs: Callable[[Batch], Any] = partial(batch_inputs, config=config)
         self.load_weights(weights)
         self._variables = self.model.trainable_variables
-        self._optimizer = build_optimizer(self._variables, train)
+        self._optimizer = build_optimizer(self._variables, train.optimizer)
         self._detector = KerasDetector(self.model)
         self._kept: list[tf.Tensor] = []
         self._evaluate = tf.function(self._losses_in_evaluation, input_signature=[SIGNATURE])
@@ -43,29 +46,31 @@ class KerasLearner:
         """What the model is, apart from its weights."""
         return self.model.config
 
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the four losses of a batch, see `Learner`."""
-        return _to_torch(self._evaluate(batch_inputs(batch, self.config)))
+    def losses(self, inputs: Inputs) -> dict[str, Tensor]:
+        """Return the four losses of a batch."""
+        return _to_torch(self._evaluate(inputs))
 
-    def backward(self, batch: Batch, images: int, batches: int, last: bool, key: tuple[int, ...]) -> dict[str, Tensor]:
-        """Return the four losses of a batch and keep the gradient, see `Learner`; `images` are those of the batch."""
-        seed = np.random.SeedSequence(key).generate_state(2).astype(np.int32)
-        losses, gradients = self._differentiate(batch_inputs(batch, self.config), seed, np.float32(1 / batches))
+    def backward(
+        self, inputs: Inputs, images: int, batches: int, last: bool, seed: tuple[int, ...]
+    ) -> dict[str, Tensor]:
+        """Return the four losses of a batch and keep the gradient, `images` are those of the batch."""
+        of_dropout = np.random.SeedSequence(seed).generate_state(2).astype(np.int32)
+        losses, gradients = self._differentiate(inputs, of_dropout, np.float32(1 / batches))
         self._kept = [a + b for a, b in zip(self._kept, gradients, strict=True)] if self._kept else gradients
         return _to_torch(losses)
 
-    def update(self, rate: float) -> None:
+    def update(self, learning_rate: float) -> None:
         """Let the optimizer take a step."""
-        self._move(self._kept, np.float32(rate))
+        self._move(self._kept, np.float32(learning_rate))
         self._kept = []
 
-    def weights(self) -> dict[str, Tensor]:
-        """Return the weights by torch's names."""
-        return {name: torch.from_numpy(np.asarray(array)) for name, array in state(self.model).items()}
+    def weights(self) -> Weights:
+        """Return the weights by name."""
+        return arrays_of(self.model)
 
-    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
+    def load_weights(self, weights: Weights) -> None:
         """Replace the weights."""
-        load_state(self.model, {name: tensor.cpu().numpy() for name, tensor in weights.items()}, "the weights")
+        load_arrays(self.model, weights, "the weights")
 
     def optimizer_state(self) -> dict[str, Any]:
         """Return what the optimizer keeps between steps."""
@@ -94,7 +99,8 @@ class KerasLearner:
         )
 
     def _clip_and_step(self, gradients: list[tf.Tensor], rate: tf.Tensor) -> None:
-        self._optimizer.update(clip_gradients(gradients, self.train.clip_gradients, self.train.clip_at), rate)
+        settings = self.train.optimizer
+        self._optimizer.update(clip_gradients(gradients, settings.clip_gradients, settings.clip_at), rate)
 
 
 def _to_torch(losses: dict[str, tf.Tensor]) -> dict[str, Tensor]:

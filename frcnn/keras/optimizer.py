@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from frcnn.params import Train
+from frcnn.params import Optimizer as Settings
 
 SLOTS = {"sgd": ("momentum",), "adam": ("mean", "square"), "adamw": ("mean", "square")}
 # Adam's decay rates as its float32 kernel has them: the correction must be for what was averaged.
@@ -19,23 +19,23 @@ BETAS = tuple(float(np.float32(beta)) for beta in (0.9, 0.999))
 EPSILON = 1e-8
 
 
-def build_optimizer(variables: Sequence[keras.Variable], train: Train) -> "Optimizer":
+def build_optimizer(variables: Sequence[keras.Variable], settings: Settings) -> "Optimizer":
     """Return the optimizer of the trained variables; see `frcnn.pytorch.optimizer.build_optimizer`.
 
     Biases and norms (variables of one dimension) have their own rate multiplier and weight decay.
     """
-    return Optimizer(variables, train)
+    return Optimizer(variables, settings)
 
 
 class Optimizer:
-    """Variables, what is remembered of their gradients (a tensor of the same shape a slot), and the count of steps."""
+    """Variables, slots (tensors of their shapes that remember gradients), and the count of steps."""
 
-    def __init__(self, variables: Sequence[keras.Variable], train: Train) -> None:
+    def __init__(self, variables: Sequence[keras.Variable], settings: Settings) -> None:
         """Start at step 0; not within a tf.function."""
-        self.train = train
+        self.settings = settings
         self.variables = list(variables)
         self.slots = [
-            [tf.Variable(tf.zeros(v.shape), trainable=False) for _ in SLOTS[train.optimizer]] for v in variables
+            [tf.Variable(tf.zeros(v.shape), trainable=False) for _ in SLOTS[settings.name]] for v in variables
         ]
         self.steps = tf.Variable(0, dtype=tf.int64, trainable=False)
 
@@ -43,23 +43,23 @@ class Optimizer:
         """Move the variables by one step.
 
         Args:
-            gradients: one a variable, in their order; none is missing.
+            gradients: one per variable, in their order; none is missing.
             rate: scalar, the learning rate.
         """
         steps = self.steps.assign_add(1)
         for variable, slots, gradient in zip(self.variables, self.slots, gradients, strict=True):
             many = len(variable.shape) > 1
-            decay = self.train.weight_decay if many else self.train.bias_weight_decay
-            own_rate = tf.cast(rate, tf.float32) * (1.0 if many else self.train.bias_lr_mult)
+            decay = self.settings.weight_decay if many else self.settings.bias_weight_decay
+            own_rate = tf.cast(rate, tf.float32) * (1.0 if many else self.settings.bias_lr_mult)
             # After its gradient: products with all weights, made early, would lie in memory until theirs come.
             with tf.control_dependencies([gradient]):
                 weights = variable.value
-                if decay and self.train.optimizer == "adamw":
+                if decay and self.settings.name == "adamw":
                     weights.assign_sub(own_rate * decay * weights)
                 elif decay:
                     gradient += decay * weights
-                if self.train.optimizer == "sgd":
-                    _momentum_step(weights, slots, gradient, own_rate, self.train.momentum)
+                if self.settings.name == "sgd":
+                    _momentum_step(weights, slots, gradient, own_rate, self.settings.momentum)
                 else:
                     _adam_step(weights, slots, gradient, own_rate, steps)
 
@@ -80,7 +80,7 @@ class Optimizer:
             slot.assign(state[name])
 
     def _state(self) -> dict[str, tf.Variable]:
-        names = SLOTS[self.train.optimizer]
+        names = SLOTS[self.settings.name]
         pairs = zip(self.variables, self.slots, strict=True)
         slots = {f"{v.path}/{name}": slot for v, own in pairs for name, slot in zip(names, own, strict=True)}
         return slots | {"steps": self.steps}

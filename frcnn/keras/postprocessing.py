@@ -5,13 +5,13 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from frcnn import boxes
+from frcnn.detector.config import ROI_DELTA_STD
 from frcnn.keras.nms import nms
-from frcnn.params import Detect
-from frcnn.pytorch.sampling import ROI_DELTA_STD
+from frcnn.params import Postprocessing
 
 
-class Detections(NamedTuple):
-    """Boxes (..., D, 4) in resized pixels, scores (..., D), labels (..., D) int64 in 1..C, 0 fills up; best first."""
+class PaddedDetections(NamedTuple):
+    """Boxes (..., D, 4) in resized pixels, scores (..., D), labels (..., D) int64 in 1..C, padding is 0; best first."""
 
     boxes: tf.Tensor
     scores: tf.Tensor
@@ -23,13 +23,13 @@ def select_detections(
     class_logits: tf.Tensor,
     deltas: tf.Tensor,
     limit: tf.Tensor,
-    settings: Detect,
+    settings: Postprocessing,
     delta_clamp: bool,
-) -> Detections:
-    """Return one image's detections, best first, without filling.
+) -> PaddedDetections:
+    """Return one image's detections, best first, without padding.
 
     Args:
-        rois: (R, 4); class_logits: (R, C + 1); deltas: (R, C, 4), normalised.
+        rois: (R, 4); class_logits: (R, C + 1); deltas: (R, C, 4), normalized.
         limit: (2,) float32, largest x and y of a box, in resized pixels.
     """
     scores = tf.nn.softmax(class_logits)[:, 1:]
@@ -42,10 +42,12 @@ def select_detections(
     offsets = tf.cast(labels, tf.float32) * (tf.reduce_max(tf.boolean_mask(candidates, solid)) + 1)
     most = settings.max_detections or tf.size(best)
     kept = nms(candidates + offsets[:, None], tf.where(solid, best, -float("inf")), settings.nms_threshold, most)
-    return Detections(tf.gather(candidates, kept), tf.gather(best, kept), tf.gather(labels, kept))
+    return PaddedDetections(tf.gather(candidates, kept), tf.gather(best, kept), tf.gather(labels, kept))
 
 
-def fill_up(found: Detections, count: int | tf.Tensor) -> Detections:
-    """Return `count` rows, of which those added are zero."""
+def pad(found: PaddedDetections, count: int | tf.Tensor) -> PaddedDetections:
+    """Return `count` rows, of which those added are 0."""
     rows = [0, count - tf.size(found.labels)]
-    return Detections(tf.pad(found.boxes, [rows, [0, 0]]), tf.pad(found.scores, [rows]), tf.pad(found.labels, [rows]))
+    return PaddedDetections(
+        tf.pad(found.boxes, [rows, [0, 0]]), tf.pad(found.scores, [rows]), tf.pad(found.labels, [rows])
+    )

@@ -35,7 +35,7 @@ def roi_losses(
 
     Args:
         class_logits: (N, S, C + 1); deltas: (N, S, C, 4).
-        labels: (N, S) int64, -1 fills up; target_deltas: (N, S, 4), normalised, used where labels are positive.
+        labels: (N, S) int64, padding is -1; target_deltas: (N, S, 4), normalized, used where labels are positive.
     """
     sampled, positive = labels >= 0, labels > 0
     count = tf.maximum(tf.reduce_sum(tf.cast(sampled, tf.float32), 1), 1)

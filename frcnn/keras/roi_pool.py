@@ -7,19 +7,16 @@ Maps are (N, H, W, D). RoIAlign is two matrix products, as in `frcnn.pytorch.roi
 
 import tensorflow as tf
 
+from frcnn.anchors.grid import STRIDE
 from frcnn.keras.roi_max_pool import roi_max_pool
+from frcnn.params import RoIPool
 
 
 def pool_rois(
     features: tf.Tensor,
     grids: tf.Tensor,
     rois: tf.Tensor,
-    *,
-    op: str,
-    size: int,
-    sampling_ratio: int,
-    clip: bool,
-    stride: int,
+    settings: RoIPool,
 ) -> tf.Tensor:
     """Return the features (N, S, size, size, D) of the RoIs of every image.
 
@@ -27,22 +24,21 @@ def pool_rois(
         features: (N, H, W, D) float32, padded at the right and bottom; `grids` (N, 2) int32 are each image's own
             (rows, columns).
         rois: (N, S, 4) float32 in pixels of the resized image.
-        op: "align", "pool" or "crop".
-        sampling_ratio: samples a bin and axis of RoIAlign.
-        clip: move the RoIs into the image's own grid, so that no bin lies outside it and stays 0; "crop" always does.
-        stride: pixels a cell.
+        settings: operator, size, samples per bin and axis of RoIAlign; `clip` moves the RoIs into the image's own
+            grid, so that no bin lies outside it and is 0; "crop" always does.
     """
     rois = tf.stop_gradient(rois)
     cells = tf.cast(grids[:, None, ::-1], rois.dtype)  # (N, 1, 2): columns, rows
-    if clip or op == "crop":
-        last = 1 if op == "pool" else 0  # RoIPool rounds to the index of the last cell, RoIAlign ends at its edge
-        rois = tf.minimum(tf.maximum(rois, 0), tf.tile((cells - last) * stride, [1, 1, 2]))
-    rois /= stride
-    if op == "pool":
-        return roi_max_pool(features, grids, rois, size)
-    if op == "crop":
-        return roi_crop(features, grids, rois, size)
-    return roi_align(features, cells, rois, size, sampling_ratio)
+    if settings.clip or settings.op == "crop":
+        # RoIPool rounds to the index of the last cell, RoIAlign ends at its edge.
+        last = 1 if settings.op == "pool" else 0
+        rois = tf.minimum(tf.maximum(rois, 0), tf.tile((cells - last) * STRIDE, [1, 1, 2]))
+    rois /= STRIDE
+    if settings.op == "pool":
+        return roi_max_pool(features, grids, rois, settings.size)
+    if settings.op == "crop":
+        return roi_crop(features, grids, rois, settings.size)
+    return roi_align(features, cells, rois, settings.size, settings.sampling_ratio)
 
 
 def roi_align(features: tf.Tensor, cells: tf.Tensor, rois: tf.Tensor, size: int, sampling_ratio: int) -> tf.Tensor:
@@ -79,7 +75,7 @@ def _weights(
 
 
 def roi_crop(features: tf.Tensor, grids: tf.Tensor, rois: tf.Tensor, size: int) -> tf.Tensor:
-    """Return for rois (N, S, 4) in cells, inside the grids, the maxima of 2 x 2 samples a bin: (N, S, size, size, D).
+    """Return for rois (N, S, 4) in cells, inside the grids, the maxima of 2 x 2 samples per bin: (N, S, size, size, D).
 
     The samples lie where RoIAlign has them with one sample a bin and twice the size. `crop_and_resize` cannot repeat
     the border for a sample within half a cell of it, so a border is laid around each image's own grid.

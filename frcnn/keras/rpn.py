@@ -1,6 +1,7 @@
 """Region proposal network (Faster R-CNN, section 3.1): a score and four deltas for every anchor.
 
-Shapes: N images, (H, W) cells of the padded feature map, K anchors a cell, A = H * W * K in the order of anchors.grid.
+Shapes: N images, (H, W) cells of the padded feature map, K anchors per cell, A = H * W * K anchors in the order of
+frcnn.anchors.grid.
 """
 
 import keras
@@ -10,6 +11,7 @@ from frcnn import boxes
 from frcnn.keras.layers import Conv
 from frcnn.keras.nms import nms
 from frcnn.keras.smooth_l1 import smooth_l1
+from frcnn.params import Model, Postprocessing, RPNTraining
 
 
 class RPNHead(keras.layers.Layer):
@@ -40,7 +42,7 @@ def rpn_losses(
 
     Args:
         logits: (N, A); deltas: (N, A, 4).
-        index: (N, S) int64, the sampled anchors; labels: (N, S) int64 in {1, 0, -1}, -1 fills up.
+        index: (N, S) int64, the sampled anchors; labels: (N, S) int64 in {1, 0, -1}, padding is -1.
         target_deltas: (N, S, 4), used where labels are 1.
         sigma: smooth L1 is quadratic below 1 / sigma^2.
     """
@@ -60,41 +62,40 @@ def generate_proposals(
     deltas: tf.Tensor,
     anchors: tf.Tensor,
     sizes: tf.Tensor,
-    inside: tf.Tensor,
-    *,
-    pre_nms_topk: int,
-    post_nms_topk: int,
-    nms_threshold: float,
-    min_size: float,
-    delta_clamp: bool,
+    allowed: tf.Tensor,
+    settings: RPNTraining | Postprocessing,
+    model: Model,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Turn the RPN's output into proposals (N, T, 4) float32 xyxy in resized pixels, best first.
 
-    The best `pre_nms_topk` anchors are decoded and clipped to the image, boxes with a side below `min_size` pixels
-    dropped, the rest thinned by NMS to `post_nms_topk`. Proposals carry no gradient.
+    The best `pre_nms_topk` anchors are decoded and clipped to the image, boxes with a side below
+    `model.proposals.min_size` pixels dropped, the rest reduced by NMS to `post_nms_topk`. Proposals carry no gradient.
 
     Args:
         logits: (N, A); deltas: (N, A, 4); anchors: (A, 4) of the padded map.
         sizes: (N, 2) int32, (width, height) of each image in resized pixels, without padding.
-        inside: (N, A) bool, see `frcnn.pytorch.rpn.proposing_anchors`; the others yield nothing.
+        allowed: (N, A) bool, see `frcnn.anchors.grid.proposing_anchors`; the others become no proposals.
+        settings: how many to keep.
+        model: what counts as a proposal.
 
     Returns:
-        Proposals, T = post_nms_topk, and which are real, (N, T) bool; the others, zero, fill up.
+        Proposals, T = post_nms_topk, and which are real, (N, T) bool; padding is 0.
     """
+    count = settings.post_nms_topk
 
     def of_image(image: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         scores, own_deltas, size = image
         best, order = tf.math.top_k(
-            scores, tf.minimum(pre_nms_topk, tf.size(scores))
+            scores, tf.minimum(settings.pre_nms_topk, tf.size(scores))
         )  # of equals the first comes first
-        candidates = boxes.decode(tf.gather(own_deltas, order), tf.gather(anchors, order), delta_clamp)
+        candidates = boxes.decode(tf.gather(own_deltas, order), tf.gather(anchors, order), model.delta_clamp)
         candidates = boxes.clip(candidates, *tf.unstack(tf.cast(size, tf.float32)))
         sides = candidates[:, 2:] - candidates[:, :2]
-        big = tf.reduce_all((sides >= min_size) & (sides > 0), 1) & tf.math.is_finite(best)
-        kept = nms(candidates, tf.where(big, best, -float("inf")), nms_threshold, post_nms_topk)
-        fill = post_nms_topk - tf.size(kept)
-        return tf.pad(tf.gather(candidates, kept), [[0, fill], [0, 0]]), tf.range(post_nms_topk) < tf.size(kept)
+        big = tf.reduce_all((sides >= model.proposals.min_size) & (sides > 0), 1) & tf.math.is_finite(best)
+        kept = nms(candidates, tf.where(big, best, -float("inf")), model.proposals.nms_threshold, count)
+        missing = count - tf.size(kept)
+        return tf.pad(tf.gather(candidates, kept), [[0, missing], [0, 0]]), tf.range(count) < tf.size(kept)
 
-    scores = tf.where(inside, tf.stop_gradient(logits), -float("inf"))
-    signature = (tf.TensorSpec((post_nms_topk, 4)), tf.TensorSpec((post_nms_topk,), tf.bool))
+    scores = tf.where(allowed, tf.stop_gradient(logits), -float("inf"))
+    signature = (tf.TensorSpec((count, 4)), tf.TensorSpec((count,), tf.bool))
     return tf.map_fn(of_image, (scores, tf.stop_gradient(deltas), sizes), fn_output_signature=signature)

@@ -110,9 +110,7 @@ def parse_xml(dataset: Path, file: str, problems: list[Problem]) -> ET.Element |
     return None
 
 
-def _picture_size(
-    dataset: Path, image_id: str, paths: list[Path], problems: list[Problem]
-) -> tuple[int, int] | None:
+def _picture_size(dataset: Path, image_id: str, paths: list[Path], problems: list[Problem]) -> tuple[int, int] | None:
     """Return (width, height) of the upright picture, or None and a problem."""
     if not paths:
         _add(problems, f"JPEGImages/{image_id}.*", "", kinds.NO_PICTURE, "no such picture")

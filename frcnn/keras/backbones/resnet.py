@@ -5,10 +5,10 @@ Strides are in the 3 x 3 convolutions, as torchvision has them, from which the n
 
 import keras
 import tensorflow as tf
-from torchvision.models.resnet import Bottleneck
 
+from frcnn.backbones import BACKBONES
 from frcnn.keras.layers import BatchNorm, Conv, FrozenBatchNorm
-from frcnn.pytorch.backbones.resnet import LAYERS
+from frcnn.params import Model
 
 NORMS = {"frozen": FrozenBatchNorm, "trained": BatchNorm}
 
@@ -102,28 +102,26 @@ class ResNetHead(keras.layers.Layer):
         self.built = True
 
     def call(self, features: tf.Tensor, training: bool = False, seed: tf.Tensor | None = None) -> tf.Tensor:
-        """Return one vector an RoI; nothing is drawn by `seed`, which VGG's head needs."""
+        """Return one vector per RoI; nothing is drawn by `seed`, which VGG's head needs."""
         for block in self.blocks:
             features = block(features, training=training)
         return self._reduce(features, axis=[1, 2])
 
 
-def build_resnet(
-    backbone: str, width: int, norm: str, freeze_at: int, head_pool: str
-) -> tuple[ResNetBackbone, ResNetHead]:
-    """Return backbone and head with random weights; norm is `frozen` or `trained`."""
-    features = ResNetBackbone(backbone, width, norm, freeze_at)
-    return features, ResNetHead(backbone, features.out_channels, width, norm, head_pool)
+def build_resnet(model: Model) -> tuple[ResNetBackbone, ResNetHead]:
+    """Return backbone and head with random weights."""
+    features = ResNetBackbone(model.backbone, model.width, model.norm, model.freeze_at)
+    return features, ResNetHead(model.backbone, features.out_channels, model.width, model.norm, model.head_pool)
 
 
 def _stage(part: str, backbone: str, stage: int, inputs: int, width: int, norm: str, trained: bool) -> list[Block]:
     """Return the blocks of layer `stage` (1..4), whose names begin with the part of the detector that has it."""
-    kind, counts = LAYERS[backbone]
+    table = BACKBONES[backbone]
     blocks: list[Block] = []
-    for place in range(counts[stage - 1]):
+    for place in range(table.blocks[stage - 1]):
         stride = 2 if stage > 1 and place == 0 else 1
         own_inputs = blocks[-1].out_channels if blocks else inputs
         name = f"{part}.layer{stage}.{place}"
         own_width = width * 2 ** (stage - 1)
-        blocks.append(Block(name, own_inputs, own_width, stride, kind is Bottleneck, norm, trained))
+        blocks.append(Block(name, own_inputs, own_width, stride, table.bottleneck, norm, trained))
     return blocks

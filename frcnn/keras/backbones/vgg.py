@@ -3,11 +3,12 @@
 import keras
 import tensorflow as tf
 
+from frcnn.detector.layouts import ROI_SIZE
 from frcnn.keras.layers import Conv, Dense
+from frcnn.params import Model
 
 # Of the five blocks: index of the first layer in torchvision's `features`, number of convolutions, their channels.
 BLOCKS = ((0, 2, 64), (5, 2, 128), (10, 3, 256), (17, 3, 512), (24, 3, 512))
-ROI_SIZE = 7
 
 
 class VGGBackbone(keras.layers.Layer):
@@ -69,6 +70,6 @@ class VGGHead(keras.layers.Layer):
         return vectors
 
 
-def build_vgg(freeze_at: int, dropout: float) -> tuple[VGGBackbone, VGGHead]:
+def build_vgg(model: Model) -> tuple[VGGBackbone, VGGHead]:
     """Return backbone and head with random weights."""
-    return VGGBackbone(freeze_at), VGGHead(dropout)
+    return VGGBackbone(model.freeze_at), VGGHead(model.dropout)
