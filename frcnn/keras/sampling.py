@@ -57,9 +57,7 @@ def sample_rois(
     return RoISample(
         tf.ensure_shape(tf.pad(rois, [[0, 0], padding, [0, 0]]), [None, batch, 4]),
         tf.ensure_shape(tf.pad(labels, [[0, 0], padding], constant_values=-1), [None, batch]),
-        tf.ensure_shape(
-            tf.pad(tf.where(labels[..., None] > 0, deltas, 0), [[0, 0], padding, [0, 0]]), [None, batch, 4]
-        ),
+        tf.ensure_shape(tf.pad(deltas, [[0, 0], padding, [0, 0]]), [None, batch, 4]),
     )
 
 

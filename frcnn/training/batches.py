@@ -23,8 +23,8 @@ from frcnn.data.voc.pictures import read_picture
 from frcnn.detector.batch import Batch, pad_images
 from frcnn.errors import UserError
 from frcnn.params import Params
-from frcnn.training.picture_cache import PictureCache
 from frcnn.training.minibatch import sample_anchors
+from frcnn.training.picture_cache import PictureCache
 
 SHUFFLE, FLIP_AND_SAMPLE = 0, 1  # streams of random numbers
 POOL = 4  # batches: less padding than 5% of VOC's pixels at batch 16, and neighbors still change by chance

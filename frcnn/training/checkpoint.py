@@ -18,7 +18,7 @@ from frcnn.files import atomic_path, locked
 CODE = (
     "__init__.py", "allocation.py", "anchors", "arrays.py", "backbones.py", "boxes.py", "data/__init__.py",
     "data/resizing", "data/voc", "detections/__init__.py", "detections/detections.py", "detector", "distributed.py",
-    "errors.py", "files.py", "frameworks.py", "messages.py", "params.py", "pytorch", "training",
+    "errors.py", "files.py", "frameworks.py", "messages.py", "param_file.py", "params.py", "pytorch", "training",
 )  # fmt: skip
 KERAS_CODE = ("keras",)
 # It decides which epoch is best.

@@ -17,9 +17,9 @@ from frcnn.frameworks import Backend, choose_backend, initial_network, load_netw
 from frcnn.messages import differences, first_few
 from frcnn.params import Params, to_dict
 from frcnn.training.batches import Source
-from frcnn.training.picture_cache import PictureCache
 from frcnn.training.checkpoint import fingerprint
 from frcnn.training.initial_weights import read_initial
+from frcnn.training.picture_cache import PictureCache
 from frcnn.training.validation import split_held_out
 
 

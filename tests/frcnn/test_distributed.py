@@ -12,39 +12,39 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from networks import change
 from torch import nn
 
 from frcnn import distributed
 from frcnn.errors import UserError
 from frcnn.params import Params
+from frcnn.pytorch import data_parallel
 from frcnn.pytorch.faster_rcnn import FasterRCNN
 from frcnn.pytorch.learner import TorchLearner
 from frcnn.training.checkpoint import load_checkpoint
 from frcnn.training.log import NonFiniteLoss
 from frcnn.training.loop import Interrupted, Job, train_phase
-from frcnn.training.setup import prepare
+from frcnn.training.setup import Inputs, set_up
 from stages.anchors import run as anchors_stage
 
-ROOT = Path(__file__).resolve().parents[2]
 WORLD = 2
 # Five batches an epoch, two of which are smaller: one of a single image, which leaves the second process without any.
 CASES: dict[str, tuple[int, dict[str, Any]]] = {  # epochs and parameters
     "accumulated": (2, {"grad_accum": 2}),
-    "validated": (1, {"val_fraction": 0.25, "keep": "best", "batch_size": 3}),
+    "validated": (1, {"validation.fraction": 0.25, "validation.keep": "best", "batch_size": 3}),
 }
 
 
 def make(params: Params, folder: Path, name: str) -> tuple[FasterRCNN, Job]:
     """Return a fresh float64 model without batch norm and the job of a case."""
-    epochs, changes = CASES[name.partition(" ")[0]]
-    train = replace(params.train, optimizer="sgd", momentum=0.9, **changes)
-    model = replace(params.model, norm="frozen")
-    phase = replace(params.train_phase1, epochs=epochs, learning_rate=0.01, warmup_steps=0)
-    changed = replace(params, train=train, model=model, train_phase1=phase)
-    ready = prepare(changed, 1, folder / "dataset", folder / "anchors.h5", folder, "cpu")
+    epochs, values = CASES[name.partition(" ")[0]]
+    train = change(params.train, {"optimizer.name": "sgd", "optimizer.momentum": 0.9} | values)
+    phase = change(params.train_phase1, {"epochs": epochs, "learning_rate": 0.01, "warmup_steps": 0})
+    changed = change(params, {"train": train, "model.norm": "frozen", "train_phase1": phase})
+    setup = set_up(changed, 1, Inputs(folder / "dataset", folder / "anchors.h5", None), "cpu")
     checkpoint = folder / f"{name}.pt"
-    job = Job(1, phase, ready.source, ready.fingerprint, checkpoint, held_out=ready.held_out)
-    return ready.model.double(), job
+    job = Job(1, phase, setup.source, setup.fingerprint, checkpoint, held_out=setup.held_out)
+    return setup.network.double(), job
 
 
 def learner(model: FasterRCNN, job: Job) -> TorchLearner:
@@ -108,7 +108,7 @@ def folder(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Dataset and anchors."""
     folder = tmp_path_factory.mktemp("distributed")
     (folder / "dataset").symlink_to(dataset)
-    anchors_stage(ROOT / "params.demo.yaml", None, dataset, folder / "anchors.h5", workers=0)
+    anchors_stage(Path("demo"), None, dataset, folder / "anchors.h5", workers=0)
     return folder
 
 
@@ -190,8 +190,9 @@ def test_shares_are_dealt_out_in_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def be(monkeypatch: pytest.MonkeyPatch, rank: int, world: int) -> None:
-    monkeypatch.setattr(distributed, "rank", lambda: rank)
-    monkeypatch.setattr(distributed, "world", lambda: world)
+    for module in (distributed, data_parallel):
+        monkeypatch.setattr(module, "rank", lambda: rank)
+        monkeypatch.setattr(module, "world", lambda: world)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
@@ -203,7 +204,7 @@ def test_parts_make_up_the_whole_batch(monkeypatch: pytest.MonkeyPatch, count: i
         be(monkeypatch, rank, world)
         own = whole[:, rank::world] if rank < count else whole[:, :1]
         placed += distributed.place(own, count)
-        means.append(distributed.mean_of_batch(own[0], count))
+        means.append(data_parallel.mean_of_batch(own[0], count))
     assert torch.equal(placed, whole)
     torch.testing.assert_close(torch.stack(means).mean(), whole[0].mean())
 
@@ -220,7 +221,7 @@ class Net(nn.Module):
 def test_trained_batch_norms_alone_are_synchronized_and_keep_their_names() -> None:
     net = Net()
     names, tensors = list(net.state_dict()), list(net.parameters())
-    distributed.synchronize_norms(net)
+    data_parallel.synchronize_norms(net)
     assert [type(net.stem[1]), type(net.layer[1])] == [nn.BatchNorm2d, nn.SyncBatchNorm]
     assert list(net.state_dict()) == names
     assert all(new is old for new, old in zip(net.parameters(), tensors, strict=True))
@@ -229,7 +230,7 @@ def test_trained_batch_norms_alone_are_synchronized_and_keep_their_names() -> No
 def test_a_process_without_work_is_a_mistake(params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     be(monkeypatch, 0, params.train.batch_size + 1)
     with pytest.raises(UserError, match=r"train.batch_size: 4, for all processes together, leaves some of 5 without"):
-        prepare(params, 1, tmp_path, tmp_path, tmp_path, "cpu")
+        set_up(params, 1, Inputs(tmp_path, tmp_path, None), "cpu")
 
 
 Choose = Callable[[str, int], str]

@@ -16,7 +16,7 @@ FILES = sorted([*(ROOT / "frcnn").rglob("*.py"), *(ROOT / "stages").rglob("*.py"
 LONGEST_FILE, LONGEST_FUNCTION = 350, 60
 # Each room may import those before it, and of its own.
 ROOMS = (
-    ("__init__", "allocation", "arrays", "backbones", "boxes", "errors", "files", "messages", "parallel"),
+    ("__init__", "allocation", "arrays", "backbones", "boxes", "errors", "files", "messages", "parallel", "param_file"),
     ("params", "presets", "distributed"),
     ("fetching", "pretrained", "data/voc"),
     ("data/resizing", "data/checks", "sources", "inputs"),

@@ -12,11 +12,12 @@ from types import SimpleNamespace
 import pytest
 from training_folder import RESULTS, prepare, results
 
-from frcnn.data.voc.dataset import read_classes
-from frcnn.detector.config import DetectorConfig, preprocessing_of
-from frcnn.params import Params
+from frcnn.data.voc.dataset import VocDataset
+from frcnn.detector.config import detector_config
+from frcnn.detector.weights_file import write_weights
+from frcnn.params import PRESETS, Params
 from frcnn.pytorch.faster_rcnn import FasterRCNN
-from frcnn.pytorch.weights import save_weights
+from frcnn.pytorch.weights import arrays_of
 from stages.terminal.launch import LOST_PEER, _exit_code
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,7 +69,7 @@ def undisturbed(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> list
     code, stdout, stderr = finish(start(folder, [*FRCNN, *TRAIN], nproc="2"))
     assert (code, stderr) == (0, [])
     assert len(stdout) == 3, "each line once"
-    assert stdout[0] == "16 images, cpu, float32, 2 processes, batch norm by each process's own images"
+    assert stdout[0] == "16 images, cpu, float32, 2 processes, batch norm statistics of each process's own images"
     assert "20 steps" in stdout[2]
     return results(folder)
 
@@ -128,13 +129,12 @@ def test_a_users_mistake_is_told_once(tmp_path: Path, dataset: Path) -> None:
 
 @pytest.fixture(scope="module")
 def detectable(dataset: Path, params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with a dataset of its own and weights that learnt nothing."""
+    """Return a folder with a dataset of its own and weights that learned nothing."""
     folder = tmp_path_factory.mktemp("detectable")
     shutil.copytree(dataset, folder / "data" / "dataset")
-    shutil.copy(ROOT / "params.demo.yaml", folder / "params.yaml")
-    names = read_classes(dataset)
-    config = DetectorConfig(names, params.model, params.anchors, params.data, preprocessing_of("resnet18"))
-    save_weights(folder / "data" / "models" / "phase2.safetensors", config, FasterRCNN(config).state_dict(), {})
+    shutil.copy(PRESETS / "demo.yaml", folder / "params.yaml")
+    config = detector_config(VocDataset(dataset).class_names, params)
+    write_weights(folder / "data" / "models" / "phase2.safetensors", config, arrays_of(FasterRCNN(config)), {})
     return folder
 
 
