@@ -154,7 +154,7 @@ CASES = {
     "weights of another backbone": (
         nothing,
         f"train --phase 2 {SMALL} -S model.backbone=resnet34 --device cpu",
-        "trained with another model.backbone (resnet18, now resnet34)",
+        'trained with model.backbone "resnet18", now "resnet34"',
     ),
     "weights of other classes": (write("data/dataset/classes.txt", "a\nb\n"), "detect", "trained on other classes"),
     "phase 2 without phase 1": (
@@ -163,11 +163,15 @@ CASES = {
         "run `frcnn train --phase 1` first",
     ),
     "no anchors file": (remove("data/anchors.h5"), TRAIN, "anchors.h5: no such file; run `frcnn anchors` first"),
-    "anchors of other parameters": (nothing, f"{TRAIN} -S anchors.rpn_positive_iou=0.6", "made for another anchors"),
+    "anchors of other parameters": (
+        nothing,
+        f"{TRAIN} -S anchors.rpn_positive_iou=0.6",
+        "made with anchors.rpn_positive_iou 0.7, now 0.6",
+    ),
     "anchors of another dataset": (
         write(XML, "<annotation></annotation>"),
         TRAIN,
-        "anchors.h5: made for another dataset",
+        'anchors.h5: made with dataset "',
     ),
     "anchors of another version": (other_version, TRAIN, "not an anchors file of version"),
     "truncated anchors": (cut("data/anchors.h5", 3000), TRAIN, "not a readable anchors file"),
@@ -203,6 +207,17 @@ def test_bad_input(
     assert "\n" not in stderr
     assert code == 2
     assert snapshot(work) == before
+
+
+def test_every_wrong_parameter_is_a_line(
+    work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, stderr = run("anchors -S data.min_size=0 -S train.batch_size=x", monkeypatch, capsys)
+    assert code == 2
+    assert stderr.splitlines() == [
+        "error: params.yaml: data.min_size is 0; it must be at least 1",
+        "error: params.yaml: train.batch_size is 'x'; it must be a whole number",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,12 @@
 from pathlib import Path
 
 import pytest
+from networks import write_anchors
 
-from stages.anchors import run as anchors_stage
+from frcnn.params import load_params
 
 
 @pytest.fixture(scope="session")
 def anchors(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Targets of the drawn dataset."""
-    path = tmp_path_factory.mktemp("anchors") / "anchors.h5"
-    anchors_stage(params_file=Path("demo"), overrides=None, dataset=dataset, out=path, workers=0)
-    return path
+    return write_anchors(tmp_path_factory.mktemp("anchors") / "anchors.h5", dataset, load_params(Path("demo")))
