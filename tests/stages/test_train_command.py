@@ -1,14 +1,21 @@
-"""`frcnn train` killed at any moment: the same command, given again, ends with the bytes of an undisturbed run."""
+"""`frcnn train` killed at any moment: the same command, given again, ends with the bytes of an undisturbed run.
 
+And `--profile`, which traces a few steps and leaves everything else alone.
+"""
+
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from training_folder import RESULTS, prepare, results
+
+from frcnn.profiling import STEPS
 
 ROOT = Path(__file__).resolve().parents[2]
 CHANGES = ("model.width=16", "train.batch_size=4", "train.precision=float32", "train_phase1.epochs=12")
@@ -89,3 +96,21 @@ def test_a_second_trainer_is_refused_and_fresh_starts_over(
     assert fresh.returncode == 0, stderr
     assert "going on" not in stdout
     assert results(folder) == undisturbed
+
+
+@pytest.mark.slow
+def test_profile_traces_a_few_steps_and_writes_nothing_else(tmp_path: Path, dataset: Path) -> None:
+    folder = prepare(tmp_path / "work", dataset)
+    before = {path for path in folder.rglob("*") if path.is_file()}
+    process = start(folder, "--profile", "profile")
+    stdout, stderr = process.communicate(timeout=300)
+    assert (process.returncode, stderr) == (0, "")
+    assert stdout.splitlines() == ["profile   profile/trace.json"]
+    new = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file() and path not in before}
+    assert new - {"checkpoints/phase1/lock"} == {"profile/trace.json"}
+    events = json.loads((folder / "profile" / "trace.json").read_text())["traceEvents"]
+    times = Counter(event["name"] for event in events if event.get("cat") == "user_annotation")
+    once = dict.fromkeys(
+        ("backbone", "rpn", "proposals", "sampling", "roi_pooling", "head", "backward", "optimizer"), STEPS
+    )
+    assert {name: times[name] for name in (*once, "losses")} == once | {"losses": 2 * STEPS}  # of RPN and RoIs

@@ -7,17 +7,18 @@ import h5py
 import numpy as np
 import pytest
 
-from frcnn.detections.hdf5 import Detections, check_agreement, pack_images, read_detections, write_detections
+from frcnn.detections.detections import Detections, SplitDetections, join_detections
+from frcnn.detections.hdf5 import check_agreement, read_detections, write_detections
 from frcnn.errors import UserError
 
-NOTHING = {"boxes": np.empty((0, 4)), "scores": np.empty(0), "labels": np.empty(0)}
-ONE = {"boxes": [[1.5, 2, 30, 40]], "scores": [0.75], "labels": [2]}
-TWO = {"boxes": [[0, 0, 5, 5], [6, 6, 9, 9]], "scores": [0.5, 0.25], "labels": [1, 2]}
-MADE_FROM = {"weights": "ab" * 32, "detect": {"score_threshold": 0.05, "max_detections": None}}
+NOTHING = Detections(np.empty((0, 4)), np.empty(0), np.empty(0))
+ONE = Detections(np.array([[1.5, 2, 30, 40]]), np.array([0.75]), np.array([2]))
+TWO = Detections(np.array([[0, 0, 5, 5], [6, 6, 9, 9]]), np.array([0.5, 0.25]), np.array([1, 2]))
+PROVENANCE = {"weights": "ab" * 32, "detect": {"score_threshold": 0.05, "max_detections": None}}
 
 
-def packed(*found: dict) -> Detections:
-    return pack_images([f"image{i}" for i in range(len(found))], ["bird", "кошка"], found, "test", MADE_FROM)
+def packed(*found: Detections) -> SplitDetections:
+    return join_detections([f"image{i}" for i in range(len(found))], ["bird", "кошка"], found, "test", PROVENANCE)
 
 
 @pytest.mark.parametrize(
@@ -27,7 +28,7 @@ def test_what_is_written_is_read(tmp_path: Path, found: tuple) -> None:
     detections = packed(*found)
     write_detections(tmp_path / "new" / "d.h5", detections)
     again = read_detections(tmp_path / "new" / "d.h5")
-    for field in dataclasses.fields(Detections):
+    for field in dataclasses.fields(SplitDetections):
         ours, theirs = getattr(detections, field.name), getattr(again, field.name)
         np.testing.assert_array_equal(ours, theirs)
         if isinstance(ours, np.ndarray):
@@ -37,12 +38,14 @@ def test_what_is_written_is_read(tmp_path: Path, found: tuple) -> None:
 
 def test_rows_of_an_image() -> None:
     detections = packed(ONE, NOTHING, TWO)
-    assert [len(detections.scores[detections.rows(i)]) for i in range(3)] == [1, 0, 2]
-    np.testing.assert_array_equal(detections.boxes[detections.rows(2)], TWO["boxes"])
+    assert [len(detections.of_image(i)) for i in range(3)] == [1, 0, 2]
+    np.testing.assert_array_equal(detections.of_image(2).boxes, TWO.boxes)
+    assert detections.image_index.tolist() == [0, 2, 2]
+    assert detections.of_image(2).above(0.5).labels.tolist() == [1]
 
 
 def test_no_classes_and_no_images(tmp_path: Path) -> None:
-    write_detections(tmp_path / "d.h5", pack_images([], [], [], "val", {}))
+    write_detections(tmp_path / "d.h5", join_detections([], [], [], "val", {}))
     assert read_detections(tmp_path / "d.h5").class_names == []
 
 
@@ -82,7 +85,7 @@ def other_format(file: h5py.File) -> None:
 
 
 def broken_origin(file: h5py.File) -> None:
-    file.attrs["made_from"] = "[1"
+    file.attrs["provenance"] = "[1"
 
 
 @pytest.mark.parametrize(

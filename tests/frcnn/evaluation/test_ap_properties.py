@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from flat_detections import Scored
+from flat_detections import judge as judge_arrays
 
 from frcnn import boxes
 from frcnn.evaluation.voc_ap import (
@@ -11,9 +13,7 @@ from frcnn.evaluation.voc_ap import (
     RULES,
     ClassResult,
     Objects,
-    Scored,
     average_precision,
-    evaluate_arrays,
 )
 
 # On a busy machine drawing may take long.
@@ -76,7 +76,7 @@ def overlap(a: tuple, b: tuple) -> float:
 
 
 def judge(objects: Objects, detections: Scored, iou_threshold: float = 0.5) -> list[ClassResult]:
-    return evaluate_arrays(objects, detections, NAMES, iou_threshold)
+    return judge_arrays(objects, detections, NAMES, iou_threshold)
 
 
 def aps(objects: Objects, detections: Scored, iou_threshold: float = 0.5) -> np.ndarray:

@@ -2,9 +2,10 @@ import sys
 
 import numpy as np
 import pytest
+from flat_detections import Scored, judge, judge_coco
 
-from frcnn.evaluation.coco import METRICS, evaluate_coco_arrays
-from frcnn.evaluation.voc_ap import Objects, Scored, evaluate_arrays, mean_ap
+from frcnn.evaluation.coco import METRICS
+from frcnn.evaluation.voc_ap import Objects, mean_ap
 
 BOX, SHIFTED, AWAY = [0, 0, 100, 100], [10, 0, 110, 100], [500, 500, 600, 600]
 RECALLS = np.linspace(0, 1, 101)
@@ -33,7 +34,7 @@ def scored_of(*rows: tuple) -> Scored:
 
 
 def metrics_of(objects: list, detections: list) -> dict[str, float]:
-    return evaluate_coco_arrays(objects_of(*objects), scored_of(*detections), images=3, classes=2).metrics
+    return judge_coco(objects_of(*objects), scored_of(*detections), images=3, classes=2).metrics
 
 
 def scaled(box: list, side: float) -> list:
@@ -125,7 +126,7 @@ def test_what_no_object_defines_is_left_out(objects: list, detections: list, exp
 def test_ap_of_each_class() -> None:
     objects = objects_of((0, BOX, 1, False), (0, BOX, 3, False))
     detections = scored_of((0, BOX, 0.9, 1), (0, BOX, 0.9, 2), (0, [0, 0, 100, 82], 0.9, 3))
-    result = evaluate_coco_arrays(objects, detections, images=1, classes=3)
+    result = judge_coco(objects, detections, images=1, classes=3)
     np.testing.assert_allclose(result.ap, [1, np.nan, 0.7])
     assert result.metrics["AP"] == 0.85
 
@@ -157,8 +158,8 @@ def separated_case(seed: int) -> tuple[Objects, Scored]:
 @pytest.mark.parametrize("seed", range(10))
 def test_where_objects_are_apart_ap50_is_the_devkits_but_for_the_recalls_it_is_read_at(seed: int) -> None:
     objects, detections = separated_case(seed)
-    ours = evaluate_arrays(objects, detections, ["a", "b", "c"], 0.5)
-    coco = evaluate_coco_arrays(objects, detections, images=12, classes=3)
+    ours = judge(objects, detections, ["a", "b", "c"], 0.5)
+    coco = judge_coco(objects, detections, images=12, classes=3)
     at_101 = []
     for result in ours:
         envelope = np.append(np.maximum.accumulate(result.precisions[::-1])[::-1], 0)
@@ -172,15 +173,15 @@ def test_where_objects_are_apart_ap50_is_the_devkits_but_for_the_recalls_it_is_r
 
 def test_where_objects_overlap_a_second_detection_takes_the_second_object() -> None:
     objects, detections = objects_of((0, BOX, 1, False), (0, SHIFTED, 1, False)), [(0, BOX, 0.9, 1), (0, BOX, 0.8, 1)]
-    [devkit] = evaluate_arrays(objects, scored_of(*detections), ["a"], 0.5)
+    [devkit] = judge(objects, scored_of(*detections), ["a"], 0.5)
     assert devkit.ap["area"] == 0.5
-    assert evaluate_coco_arrays(objects, scored_of(*detections), 1, 1).metrics["AP50"] == 1
+    assert judge_coco(objects, scored_of(*detections), 1, 1).metrics["AP50"] == 1
 
 
 def test_an_overlap_of_the_threshold_itself_is_enough() -> None:
     objects, detections = objects_of((0, BOX, 1, False)), scored_of((0, [0, 0, 100, 50], 0.9, 1))
-    assert evaluate_arrays(objects, detections, ["a"], 0.5)[0].ap["area"] == 0
-    assert evaluate_coco_arrays(objects, detections, 1, 1).metrics["AP50"] == 1
+    assert judge(objects, detections, ["a"], 0.5)[0].ap["area"] == 0
+    assert judge_coco(objects, detections, 1, 1).metrics["AP50"] == 1
 
 
 def test_the_other_rules_do_not_import_pycocotools() -> None:

@@ -3,18 +3,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from flat_detections import Scored, judge
 
 from frcnn.boxes import iou
 from frcnn.data.voc.annotation import Annotation
-from frcnn.detections.hdf5 import pack_images
+from frcnn.detections.detections import Detections, join_detections
 from frcnn.evaluation.matching import match_reference, pair
 from frcnn.evaluation.voc_ap import (
     RULES,
     Objects,
-    Scored,
     average_precision,
     evaluate,
-    evaluate_arrays,
     mean_ap,
     precision_recall,
     summarize,
@@ -49,7 +48,7 @@ def scored_of(*rows: tuple) -> Scored:
 
 
 def ap_of(objects: Objects, detections: Scored, iou_threshold: float = 0.5) -> list[float]:
-    [result] = evaluate_arrays(objects, detections, ["thing"], iou_threshold)
+    [result] = judge(objects, detections, ["thing"], iou_threshold)
     return [result.ap[rule] for rule in RULES]
 
 
@@ -118,7 +117,7 @@ def test_perfect_but_unsorted_input_scores_one() -> None:
     order = rng.permutation(80)
     objects = objects_of(*((image, box, label, False) for image, box, label in rows))
     detections = scored_of(*[(good + poor)[i] for i in order])
-    for result in evaluate_arrays(objects, detections, ["a", "b", "c"], 0.5):
+    for result in judge(objects, detections, ["a", "b", "c"], 0.5):
         assert list(result.ap.values()) == pytest.approx([1, 1, 1])
         assert result.recall == 1
 
@@ -127,13 +126,13 @@ def test_order_of_input_does_not_matter() -> None:
     objects, detections = random_case(3, equal_scores=False)
     order = np.random.default_rng(1).permutation(len(detections.scores))
     shuffled = Scored(*(values[order] for values in detections))
-    one, other = (evaluate_arrays(objects, case, ["a", "b"], 0.5) for case in (detections, shuffled))
+    one, other = (judge(objects, case, ["a", "b"], 0.5) for case in (detections, shuffled))
     assert [result.ap for result in one] == [result.ap for result in other]
 
 
 def test_means_leave_out_classes_without_objects() -> None:
     objects = objects_of((0, BOX, 1, False), (0, BOX, 3, False))
-    results = evaluate_arrays(objects, scored_of((0, BOX, 0.9, 1), (0, BOX, 0.9, 2)), ["a", "b", "c"], 0.5)
+    results = judge(objects, scored_of((0, BOX, 0.9, 1), (0, BOX, 0.9, 2)), ["a", "b", "c"], 0.5)
     assert [mean_ap(results, rule) for rule in RULES] == [0.5, 0.5, 0.5]
     summary = summarize(results, images=1)
     assert summary["AP_voc07"] == {"a": 1, "c": 0}
@@ -143,7 +142,7 @@ def test_means_leave_out_classes_without_objects() -> None:
 
 @pytest.mark.parametrize("names", [[], ["a"]])
 def test_summary_of_nothing_has_no_nan(names: list[str]) -> None:
-    results = evaluate_arrays(objects_of(), scored_of(), names, 0.5)
+    results = judge(objects_of(), scored_of(), names, 0.5)
     text = json.dumps(summarize(results, images=0), allow_nan=False)
     assert "mAP" not in text
     assert np.isnan(mean_ap(results, "area"))
@@ -212,7 +211,7 @@ def slow_reference(objects: Objects, detections: Scored, label: int, threshold: 
 @pytest.mark.parametrize("seed", range(3))
 def test_vectorised_matching_equals_plain_loops(seed: int, equal_scores: bool) -> None:
     objects, detections = random_case(seed, equal_scores)
-    for label, result in enumerate(evaluate_arrays(objects, detections, ["a", "b"], 0.5), start=1):
+    for label, result in enumerate(judge(objects, detections, ["a", "b"], 0.5), start=1):
         total = int(np.sum((objects.labels == label) & ~objects.difficult))
         verdict = slow_devkit(objects, detections, label, 0.5)
         recalls, precisions = precision_recall(verdict[verdict >= 0], total)
@@ -230,7 +229,7 @@ def test_devkit_rules_equal_the_golden_numbers(golden: Path) -> None:
     objects = Objects(truth[:, 0], truth[:, 2:6] + to_continuous, truth[:, 1] + 1, truth[:, 6] > 0)
     images, labels = found[:, 0].astype(int), found[:, 1].astype(int) + 1
     detections = Scored(images, found[:, 2:6] + to_continuous, found[:, 6], labels)
-    results = evaluate_arrays(objects, detections, ["a", "b", "c", "d"], 0.5)
+    results = judge(objects, detections, ["a", "b", "c", "d"], 0.5)
     np.testing.assert_allclose([result.ap["voc07"] for result in results], file["ap_voc07_11point"], atol=1e-6, rtol=0)
     np.testing.assert_allclose([result.ap["area"] for result in results], file["ap_area"], atol=1e-6, rtol=0)
 
