@@ -10,6 +10,7 @@ LONGEST = 60  # characters of a value
 def shorten(value: Any) -> str:
     """Return a value as JSON writes it, cut after `LONGEST` characters."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
+    text = text.encode(errors="backslashreplace").decode()  # JSON may hold halves of surrogate pairs
     return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
 
 

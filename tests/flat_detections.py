@@ -25,9 +25,7 @@ def by_image(scored: Scored, class_names: Sequence[str], images: int | None = No
     order = np.argsort(scored.images, kind="stable")
     counts = np.bincount(scored.images.astype(np.int64), minlength=images or 0)
     ids, names = [str(index) for index in range(len(counts))], list(class_names)
-    return SplitDetections(
-        ids, names, offsets(counts), scored.boxes[order], scored.scores[order], scored.labels[order]
-    )
+    return SplitDetections(ids, names, offsets(counts), scored.boxes[order], scored.scores[order], scored.labels[order])
 
 
 def judge(objects: Objects, scored: Scored, class_names: Sequence[str], iou_threshold: float) -> list[ClassResult]:

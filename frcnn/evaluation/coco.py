@@ -24,7 +24,7 @@ from pycocotools.cocoeval import COCOeval
 from frcnn.boxes import area
 from frcnn.data.voc.annotation import Annotation
 from frcnn.detections.detections import SplitDetections
-from frcnn.evaluation.voc_ap import Objects, join_objects
+from frcnn.evaluation.voc_ap import Objects, objects_of
 
 # What pycocotools calls `stats`, in its order. Sizes are areas of boxes in original pixels: below 32^2, 96^2, above.
 # AR_1, AR_10: with so many detections of a class and image.
@@ -42,7 +42,7 @@ class CocoResult:
 
 def evaluate_coco(annotations: Sequence[Annotation], detections: SplitDetections) -> CocoResult:
     """Judge the detections on a split; arguments as of frcnn.evaluation.voc_ap.evaluate."""
-    return evaluate_coco_arrays(join_objects(annotations), detections)
+    return evaluate_coco_arrays(objects_of(annotations, detections), detections)
 
 
 def evaluate_coco_arrays(objects: Objects, detections: SplitDetections) -> CocoResult:

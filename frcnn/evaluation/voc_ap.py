@@ -73,7 +73,18 @@ def evaluate(annotations: Sequence[Annotation], detections: SplitDetections, iou
     Returns:
         One result per class, in the order of `detections.class_names`.
     """
-    return evaluate_arrays(join_objects(annotations), detections, iou_threshold)
+    return evaluate_arrays(objects_of(annotations, detections), detections, iou_threshold)
+
+
+def objects_of(annotations: Sequence[Annotation], detections: SplitDetections) -> Objects:
+    """Return the ground truth of the images of `detections`, whose order the annotations must have.
+
+    Raises:
+        ValueError: they have another order, or are of other images.
+    """
+    if [annotation.image_id for annotation in annotations] != detections.image_ids:
+        raise ValueError("annotations and detections are not of the same images in the same order")
+    return join_objects(annotations)
 
 
 def join_objects(annotations: Sequence[Annotation]) -> Objects:

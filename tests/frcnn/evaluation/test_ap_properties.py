@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from flat_detections import Scored
 from flat_detections import judge as judge_arrays
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from frcnn import boxes
 from frcnn.evaluation.voc_ap import (
