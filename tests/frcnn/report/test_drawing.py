@@ -1,10 +1,32 @@
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from frcnn.report.drawing import GREEN, WHITE, YELLOW, class_color, contact_sheet, draw, draw_anchors
+from frcnn.data.voc.annotation import Annotation
+from frcnn.detections.detections import Detections
+from frcnn.report import drawing
+from frcnn.report.drawing import GREEN, WHITE, YELLOW, class_color, contact_sheet, draw_anchors
 
 GREY = np.full((500, 500, 3), 120, np.uint8)
 NOTHING = np.empty((0, 4)), np.empty(0, np.int64), np.empty(0)
+
+
+def draw(
+    image: np.ndarray,
+    boxes: np.ndarray,
+    labels: np.ndarray,
+    scores: np.ndarray | None,
+    names: Sequence[str],
+    gt_boxes: np.ndarray | None = None,
+    gt_labels: np.ndarray | None = None,
+) -> np.ndarray:
+    detections = Detections(boxes, np.full(len(boxes), 0.5) if scores is None else scores, labels)
+    annotation = None
+    if gt_boxes is not None and gt_labels is not None:
+        annotation = Annotation("id", Path(), 500, 500, gt_boxes, gt_labels, np.zeros(len(gt_labels), bool))
+    return drawing.draw(image, detections, names, annotation)
 
 
 def colored(image: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:
