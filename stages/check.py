@@ -32,6 +32,7 @@ def run(
     workers: options.Workers = None,
 ) -> None:
     """Read a dataset in VOC layout and list its problems and contents; write nothing; exit 1 if training refuses it."""
+    from frcnn.data.voc.dataset import VocDataset
     from frcnn.errors import UserError
     from frcnn.params import load_params
     from frcnn.sources.layout import find_roots
@@ -39,15 +40,18 @@ def run(
     params = load_params(params_file, overrides or ())
     if folder.is_file():
         raise UserError(f"{folder}: is a file; unpack the archive, or run `frcnn download` and check data/dataset")
-    roots = [folder] if (folder / "Annotations").is_dir() else [each.root for each in find_roots(folder)]
+    single = not folder.is_dir() or any((folder / part).is_dir() for part in ("Annotations", "JPEGImages", "ImageSets"))
+    datasets = [VocDataset(folder)] if single else find_roots(folder)
+    found = {split for dataset in datasets for split in dataset.split_names}  # `download` joins the datasets
+    missing = [split for split in dict.fromkeys((params.splits.train, params.splits.test)) if split not in found]
     workers = (os.cpu_count() or 1) if workers is None else workers
-    accepted = [_check(root, params, workers) for root in roots]  # each is reported
+    accepted = [_check(dataset.root, params, workers, missing) for dataset in datasets]  # each is reported
     if not all(accepted):
         raise typer.Exit(1)
 
 
-def _check(root: Path, params: "Params", workers: int) -> bool:
-    """Report on one dataset; return whether training takes it."""
+def _check(root: Path, params: "Params", workers: int, missing: Sequence[str]) -> bool:
+    """Report on one dataset, with the splits that are missing; return whether training takes it."""
     from rich.console import Console
 
     from frcnn.data.checks import check_dataset, missing_split
@@ -60,9 +64,7 @@ def _check(root: Path, params: "Params", workers: int) -> bool:
             workers,
             lambda done, total: bar.update(task, completed=done, total=total),
         )
-    for split in dict.fromkeys((params.splits.train, params.splits.test)):
-        if split not in report.splits:
-            report.problems.append(missing_split(split))
+    report.problems.extend(missing_split(split) for split in missing)
     out = console if console.is_terminal else Console(width=PIPE_WIDTH)
     for table in [*_problem_tables(report.problems), _count_table(report)]:
         out.print(table)

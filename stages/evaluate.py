@@ -78,9 +78,13 @@ def print_table(metrics: Path) -> None:
 
     from .terminal.console import console
 
-    rows = pd.read_csv(metrics / "ap_per_class.csv", dtype={"class": str}, keep_default_na=False, na_values={
-        column: [""] for column in ("recall", *TITLES)
-    })  # fmt: skip
+    rows = pd.read_csv(
+        metrics / "ap_per_class.csv",
+        dtype={"class": str},
+        keep_default_na=False,  # a class may be called "NA"
+        na_values={column: [""] for column in ("recall", *TITLES)},
+        float_precision="round_trip",
+    )
     measures = [key for key in ("recall", *TITLES) if key in rows]
     table = Table(show_footer=True, box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)  # 80 columns suffice
     table.add_column("class", footer="mean")

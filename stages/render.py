@@ -35,12 +35,16 @@ def run(
     from frcnn.params import load_params
     from frcnn.report.drawing import contact_sheet, draw
 
-    from .terminal.console import say
+    from .terminal.console import plural, say
 
     params = load_params(params_file, overrides or ())
     split = split or params.splits.test
-    found, annotations = read_with_annotations(detections, VocDataset(dataset), split, params.data.box_convention)
-    chosen = np.random.default_rng(params.render.seed).permutation(len(annotations))[: params.render.images]
+    data = VocDataset(dataset)
+    found, annotations = read_with_annotations(detections, data, split, params.data.box_convention)
+    index = {image_id: i for i, image_id in enumerate(found.image_ids)}
+    in_order = [index[image_id] for image_id in data.split(split)]  # so that the order of the file does not count
+    order = np.random.default_rng(params.render.seed).permutation(len(in_order))
+    chosen = [in_order[i] for i in order[: params.render.images]]
 
     def render(index: int) -> "np.ndarray":
         annotation, shown = annotations[index], found.of_image(index).above(params.render.score_threshold)
@@ -50,7 +54,8 @@ def run(
 
     with atomic_folder(out, OVERVIEW) as scratch, ThreadPoolExecutor() as pool:
         _save(scratch / "new" / OVERVIEW, contact_sheet(list(pool.map(render, chosen))))
-    say(f"{out}: {len(chosen)} of the {len(annotations)} pictures of {split}; {out / OVERVIEW} shows them together")
+    total = plural(len(annotations), f"{split} picture")
+    say(f"{out}: {len(chosen)} of {total}; {out / OVERVIEW} shows them together")
 
 
 def _save(path: Path, picture: "np.ndarray") -> None:
