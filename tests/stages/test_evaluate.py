@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from frcnn.detections.hdf5 import pack_images, read_detections, write_detections
+from frcnn.detections.detections import Detections, join_detections
+from frcnn.detections.hdf5 import read_detections, write_detections
 from frcnn.errors import UserError
 from stages import evaluate
 
@@ -39,11 +40,11 @@ def write(path: Path, image_ids: str = "abc", split: str = "test", classes: list
     for name in image_ids:
         boxes = [(x1 - 1, y1 - 1, x2, y2) for _, x1, y1, x2, y2 in OBJECTS.get(name, [])]
         labels = [classes.index(label) + 1 for label, *_ in OBJECTS.get(name, [])]
-        found.append({"boxes": np.reshape(boxes, (-1, 4)), "scores": [0.8] * len(boxes), "labels": labels})
-    first = found[0]
-    first["boxes"] = np.concatenate([first["boxes"], [(0, 0, 5, 5)]])
-    first["scores"], first["labels"] = [*first["scores"], 0.9], [*first["labels"], 2]
-    write_detections(path, pack_images(list(image_ids), classes, found, split, {}))
+        scores = [0.8] * len(boxes)
+        if name == image_ids[0]:
+            boxes, scores, labels = [*boxes, (0, 0, 5, 5)], [*scores, 0.9], [*labels, 2]
+        found.append(Detections(np.reshape(boxes, (-1, 4)), np.array(scores), np.array(labels)))
+    write_detections(path, join_detections(image_ids, classes, found, split))
     return path
 
 
@@ -121,8 +122,8 @@ def test_coco_results_get_the_same_metrics(dataset: Path, tmp_path: Path) -> Non
         boxes = [(x1 - 1, y1 - 1, x2, y2) for _, x1, y1, x2, y2 in OBJECTS[name] for _ in range(20)]
         boxes = np.reshape(boxes, (-1, 4)) + rng.normal(0, 4, (len(boxes), 4))
         labels = [CLASSES.index(label) + 1 for label, *_ in OBJECTS[name] for _ in range(20)]
-        found.append({"boxes": boxes, "scores": rng.random(len(boxes)), "labels": labels})
-    write_detections(tmp_path / "d.h5", pack_images("abc", CLASSES, found, "test", {}))
+        found.append(Detections(boxes, rng.random(len(boxes)), np.array(labels)))
+    write_detections(tmp_path / "d.h5", join_detections("abc", CLASSES, found, "test"))
     write_detections(tmp_path / "d.json", read_detections(tmp_path / "d.h5"))
     metrics = []
     for name in ("d.h5", "d.json"):
@@ -139,8 +140,26 @@ def test_coco_results_of_another_detector(dataset: Path, tmp_path: Path) -> None
     assert (summary["images"], summary["detections"], summary["recall"]) == (3, 1, 0.333333)
     entries[0]["image_id"] = "d"
     (tmp_path / "others.JSON").write_text(json.dumps(entries))
-    with pytest.raises(UserError, match=r"others\.JSON: entry 1: image_id 'd' is no image of the split"):
+    with pytest.raises(UserError, match=r"others\.JSON: entry 1: image_id "d" is no image of the split"):
         run(dataset, tmp_path / "others.JSON")
+
+
+def test_class_names_that_a_reader_may_take_for_something_else(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (dataset / "classes.txt").write_text("bolt\nwrench\nNA\n")
+    out = run(dataset, write(tmp_path / "d.h5", classes=["bolt", "wrench", "NA"]))
+    assert [row["class"] for row in rows_of(out / "ap_per_class.csv")] == ["bolt", "wrench", "NA"]
+    row = next(line.split() for line in capsys.readouterr().out.splitlines() if line.strip().startswith("NA"))
+    assert row == ["NA", "0", "0", "-", "-", "-", "-"]
+
+
+def test_order_of_the_images_does_not_count(dataset: Path, tmp_path: Path) -> None:
+    detections = read_detections(write(tmp_path / "d.h5"))
+    expected = {path.name: path.read_bytes() for path in run(dataset, tmp_path / "d.h5").iterdir()}
+    found = [detections.of_image(i) for i in (2, 1, 0)]
+    write_detections(tmp_path / "d.h5", join_detections("cba", CLASSES, found, "test"))
+    assert {path.name: path.read_bytes() for path in run(dataset, tmp_path / "d.h5").iterdir()} == expected
 
 
 def test_same_input_gives_same_bytes(dataset: Path, tmp_path: Path) -> None:
@@ -152,8 +171,8 @@ def test_same_input_gives_same_bytes(dataset: Path, tmp_path: Path) -> None:
 
 
 def test_nothing_detected(dataset: Path, tmp_path: Path) -> None:
-    nothing = {"boxes": np.empty((0, 4)), "scores": [], "labels": []}
-    write_detections(tmp_path / "d.h5", pack_images("abc", CLASSES, [nothing] * 3, "test", {}))
+    nothing = Detections(np.empty((0, 4)), np.empty(0), np.empty(0))
+    write_detections(tmp_path / "d.h5", join_detections("abc", CLASSES, [nothing] * 3, "test"))
     summary = json.loads((run(dataset, tmp_path / "d.h5") / "summary.json").read_text())
     assert (summary["mAP_area"], summary["recall"]) == (0, 0)
 

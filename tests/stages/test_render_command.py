@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from frcnn.detections.hdf5 import pack_images, write_detections
+from frcnn.detections.detections import Detections, join_detections
+from frcnn.detections.hdf5 import write_detections
 from frcnn.errors import UserError
 from frcnn.report.drawing import GREEN, class_color
 from stages import render
@@ -26,8 +27,8 @@ def project(tmp_path: Path) -> Path:
     for i, name in enumerate(IDS):
         Image.new("RGB", (500, 400), (i, 90, 90)).save(root / "JPEGImages" / f"{name}.png")
         (root / "Annotations" / f"{name}.xml").write_text(XML)
-    one = {"boxes": [[250, 250, 350, 350], [20, 20, 80, 80]], "scores": [0.9, 0.3], "labels": [2, 1]}
-    detections = pack_images(IDS[::-1], ["bolt", "wrench"], [one] * 12, "test", {})
+    one = Detections(np.array([[250, 250, 350, 350], [20, 20, 80, 80]]), np.array([0.9, 0.3]), np.array([2, 1]))
+    detections = join_detections(IDS[::-1], ["bolt", "wrench"], [one] * 12, "test")
     for name in ("d.h5", "d.json"):
         write_detections(tmp_path / name, detections)
     return tmp_path
@@ -52,7 +53,8 @@ def test_draws_the_number_asked_for_and_an_overview(project: Path, capsys: pytes
         assert has(image, GREEN)
         assert has(image, class_color(2))
         assert not has(image, class_color(1))
-    assert "3 of 12 pictures" in capsys.readouterr().out
+    out = project / "renders"
+    assert capsys.readouterr().out == f"{out}: 3 of 12 test pictures; {out / 'overview.png'} shows them together\n"
 
 
 def test_coco_results_are_drawn_alike(project: Path) -> None:
@@ -80,7 +82,7 @@ def test_seed_chooses_and_old_pictures_go(project: Path) -> None:
 def test_a_folder_of_something_else_is_left_alone(project: Path) -> None:
     (project / "renders").mkdir()
     (project / "renders" / "holiday.png").write_bytes(b"precious")
-    with pytest.raises(UserError, match="exists and holds no overview.png"):
+    with pytest.raises(UserError, match=r"holds files of something else \(no overview\.png\)"):
         run(project)
     assert (project / "renders" / "holiday.png").read_bytes() == b"precious"
 
