@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from frcnn.errors import UserError
 from frcnn.sources.synthetic import draw_dataset
 from stages import check
 
@@ -35,6 +36,41 @@ def test_what_is_only_dropped_does_not_fail(dataset: Path, capsys: pytest.Captur
         file.write("train_00001\n")
     assert exit_code(dataset) == 0
     assert "problems: drop 1; training would take it" in capsys.readouterr().out
+
+
+def test_a_folder_of_several_datasets_gets_a_report_for_each(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """A split that one of them has is not missing, as `download` joins them."""
+    for name, other in (("a/VOC", "test"), ("b/VOC", "trainval")):
+        draw_dataset(tmp_path / "all" / name, 3, 1, 2, seed=1)
+        (tmp_path / "all" / name / f"ImageSets/Main/{other}.txt").unlink()
+
+    def verdicts() -> list[str]:
+        return [
+            line for line in capsys.readouterr().out.splitlines() if "training would t" in line or "refuse it" in line
+        ]
+
+    assert exit_code(tmp_path / "all") == 0
+    first, second = verdicts()
+    assert first.startswith(f"{tmp_path}/all/a/VOC: ")
+    assert second.startswith(f"{tmp_path}/all/b/VOC: ")
+    (tmp_path / "all/a/VOC/JPEGImages/train_00001.jpg").unlink()
+    assert exit_code(tmp_path / "all") == 1
+    first, second = verdicts()
+    assert first.endswith("training would refuse it")
+    assert second.endswith("training would take it")
+    (tmp_path / "all/b/VOC/ImageSets/Main/test.txt").unlink()
+    assert exit_code(tmp_path / "all") == 1
+    assert all("refuse" in line for line in verdicts())
+
+
+def test_what_is_no_dataset_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "voc.tar").write_bytes(b"")
+    (tmp_path / "empty").mkdir()
+    for name, words in (("voc.tar", "unpack"), ("empty", "no dataset in VOC layout"), ("none", "no such folder")):
+        with pytest.raises(UserError, match=words) as caught:
+            exit_code(tmp_path / name)
+        assert str(caught.value).startswith(f"{tmp_path / name}: ")
+        assert len(caught.value.args) == 1
 
 
 def test_every_problem_is_listed_with_its_place(dataset: Path, capsys: pytest.CaptureFixture) -> None:

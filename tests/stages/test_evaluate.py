@@ -140,7 +140,7 @@ def test_coco_results_of_another_detector(dataset: Path, tmp_path: Path) -> None
     assert (summary["images"], summary["detections"], summary["recall"]) == (3, 1, 0.333333)
     entries[0]["image_id"] = "d"
     (tmp_path / "others.JSON").write_text(json.dumps(entries))
-    with pytest.raises(UserError, match=r"others\.JSON: entry 1: image_id "d" is no image of the split"):
+    with pytest.raises(UserError, match=r'others\.JSON: entry 1: image_id "d" is no image of the split'):
         run(dataset, tmp_path / "others.JSON")
 
 

@@ -1,7 +1,5 @@
 import json
-import sys
 import threading
-import types
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -11,35 +9,43 @@ import numpy as np
 import pytest
 import typer
 from PIL import Image
+from typer.testing import CliRunner
 
+from frcnn import frameworks
+from frcnn.detections.detections import Detections
 from frcnn.errors import UserError
-from frcnn.params import Detect
+from frcnn.params import Data, Detect, Framework, Precision
 from frcnn.report.drawing import class_color
 from stages import predict
+from stages.cli import app
 
 
 class FakeDetector:
-    config = SimpleNamespace(class_names=["bolt", "wrench"])
+    """Finds a wrench in the middle of each picture; notes what it is asked."""
+
+    config = SimpleNamespace(class_names=("bolt", "wrench"), data=Data())
+
+    def __init__(self, asked: list[tuple]) -> None:
+        self.asked = asked
+
+    def detect(self, images: list[np.ndarray], settings: Detect, precision: Precision) -> list[Detections]:
+        self.asked.append(([image.shape for image in images], settings, precision))
+        height, width = images[0].shape[:2]
+        box = np.array([[width / 4, height / 4, width * 3 / 4, height * 3 / 4]], np.float32)
+        return [Detections(box, np.array([0.875], np.float32), np.array([2]))]
 
 
 @pytest.fixture(autouse=True)
-def fake_inference(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
-    """Put a detector in place that finds a wrench in the middle of each picture; return what it is asked."""
+def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple]:
+    """Put the detector in place, in a folder without params.yaml; return what is asked of it."""
     asked: list[tuple] = []
 
-    def load_detector(weights: Path, device: str) -> FakeDetector:
-        asked.append((weights, device))
-        return FakeDetector()
+    def load_detector(weights: Path, device: str, framework: Framework) -> FakeDetector:
+        asked.append((weights, device, framework))
+        return FakeDetector(asked)
 
-    def detect_images(detector: FakeDetector, images: list[np.ndarray], settings: Detect) -> list[dict]:
-        asked.append((images[0].shape, settings.score_threshold))
-        height, width = images[0].shape[:2]
-        box = np.array([[width / 4, height / 4, width * 3 / 4, height * 3 / 4]], np.float32)
-        return [{"boxes": box, "scores": np.array([0.875], np.float32), "labels": np.array([2])}]
-
-    module = types.ModuleType("frcnn.pytorch.inference")
-    module.load_detector, module.detect_images = load_detector, detect_images  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "frcnn.pytorch.inference", module)
+    monkeypatch.setattr(frameworks, "load_detector", load_detector)
+    monkeypatch.chdir(tmp_path)
     return asked
 
 
@@ -75,7 +81,7 @@ def server(folder: Path) -> Iterator[str]:
 
 
 def run(tmp_path: Path, *pictures: object) -> list[dict]:
-    predict.run([str(each) for each in pictures], Path("w.safetensors"), tmp_path / "out", 0.7, "cpu")
+    predict.run([str(each) for each in pictures], Path("w.safetensors"), tmp_path / "out", device="cpu")
     return entries(tmp_path)
 
 
@@ -87,7 +93,7 @@ def drawn(tmp_path: Path) -> list[str]:
     return sorted(path.name for path in (tmp_path / "out").iterdir() if path.suffix == ".png")
 
 
-def test_file(folder: Path, tmp_path: Path, fake_inference: list, capsys: pytest.CaptureFixture) -> None:
+def test_file(folder: Path, tmp_path: Path, asked: list, capsys: pytest.CaptureFixture) -> None:
     assert run(tmp_path, folder / "one.jpg") == [
         {
             "image": str(folder / "one.jpg"),
@@ -96,10 +102,50 @@ def test_file(folder: Path, tmp_path: Path, fake_inference: list, capsys: pytest
             "detections": [{"label": 2, "class": "wrench", "score": 0.875, "box": [150.0, 125.0, 450.0, 375.0]}],
         }
     ]
-    assert fake_inference == [(Path("w.safetensors"), "cpu"), ((500, 600, 3), 0.7)]
+    settings = Detect(score_threshold=0.7)
+    assert asked == [(Path("w.safetensors"), "cpu", "torch"), ([(600, 720, 3)], settings, "float32")]
     image = np.asarray(Image.open(tmp_path / "out/one.png"))
     assert tuple(image[250, 150]) == class_color(2)
-    assert "1 pictures, 1 detections" in capsys.readouterr().out
+    assert "detections.json: 1 picture, 1 detection; drawn in" in capsys.readouterr().out
+
+
+def test_settings_of_the_parameter_file(folder: Path, tmp_path: Path, asked: list) -> None:
+    """params.yaml counts where it exists, another file where it is named, and options replace the values of either."""
+
+    def settings(**options: object) -> tuple[str, Detect]:
+        asked.clear()
+        predict.run([str(folder / "one.jpg")], out=tmp_path / "out", **options)
+        (_, _, framework), (_, used, precision) = asked
+        assert precision == used.precision
+        return framework, used
+
+    (tmp_path / "params.yaml").write_text("detect: {nms_threshold: 0.4, score_threshold: 0.1, framework: tensorflow}")
+    (tmp_path / "other.yaml").write_text("detect: {max_detections: 7, precision: auto, batch_size: 3}")
+    expected = Detect(nms_threshold=0.4, score_threshold=0.7, framework="tensorflow")
+    assert settings() == ("tensorflow", expected)
+    assert settings(framework=predict.FrameworkName.torch) == ("torch", expected)
+    overrides = ["detect.nms_threshold=0.6", "detect.framework=torch"]
+    assert settings(overrides=overrides) == ("torch", Detect(nms_threshold=0.6, score_threshold=0.7))
+    other = Detect(max_detections=7, precision="auto", batch_size=3, score_threshold=0.2)
+    assert settings(params_file=Path("other.yaml"), score_threshold=0.2) == ("torch", other)
+
+
+def test_a_parameter_file_that_is_named_and_missing(folder: Path, asked: list) -> None:
+    with pytest.raises(UserError, match=r"none\.yaml"):
+        predict.run([str(folder)], params_file=Path("none.yaml"))
+    assert asked == []
+
+
+def test_a_framework_that_is_none_is_a_mistake_of_usage(folder: Path) -> None:
+    result = CliRunner().invoke(app, ["predict", str(folder), "--framework", "jax"])
+    assert result.exit_code == 2
+    assert "tensorflow" in result.output
+
+
+def test_each_picture_is_a_batch(folder: Path, tmp_path: Path, asked: list, capsys: pytest.CaptureFixture) -> None:
+    run(tmp_path, folder)
+    assert [len(shapes) for shapes, *_ in asked[1:]] == [1, 1]
+    assert "2 pictures, 2 detections" in capsys.readouterr().out
 
 
 def test_folder_and_glob_take_each_picture_once(folder: Path, tmp_path: Path) -> None:
@@ -160,18 +206,18 @@ def test_bad_picture_is_one_line_and_the_others_are_done(
     assert words in line
 
 
-def test_nothing_to_do_writes_nothing(folder: Path, tmp_path: Path, fake_inference: list) -> None:
+def test_nothing_to_do_writes_nothing(folder: Path, tmp_path: Path, asked: list) -> None:
     with pytest.raises(typer.Exit):
         run(tmp_path, folder / "none.jpg")
     assert not (tmp_path / "out").exists()
-    assert fake_inference == []
+    assert asked == []
 
 
 def test_input_is_never_overwritten(folder: Path) -> None:
     Image.new("RGB", (9, 9)).save(folder / "small.png")
     before = (folder / "small.png").read_bytes()
     with pytest.raises(UserError, match="overwrite"):
-        predict.run([str(folder)], Path("w.safetensors"), folder, 0.7, "cpu")
+        predict.run([str(folder)], out=folder)
     assert (folder / "small.png").read_bytes() == before
 
 
