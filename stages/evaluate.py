@@ -83,7 +83,6 @@ def print_table(metrics: Path) -> None:
         dtype={"class": str},
         keep_default_na=False,  # a class may be called "NA"
         na_values={column: [""] for column in ("recall", *TITLES)},
-        float_precision="round_trip",
     )
     measures = [key for key in ("recall", *TITLES) if key in rows]
     table = Table(show_footer=True, box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)  # 80 columns suffice
