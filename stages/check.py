@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from frcnn.data.voc.problems import Problem
     from frcnn.params import Params
 
-ACTIONS = ("refuse", "drop", "clip", "note")  # gravest first
+ACTIONS = ("refuse", "drop", "clip", "note")  # most severe first
 WHOLE = 40  # characters of a place that are not broken into lines
 PIPE_WIDTH = 200  # columns where the output is not a terminal
 
@@ -74,7 +74,7 @@ def _check(root: Path, params: "Params", workers: int, missing: Sequence[str]) -
 
 
 def _problem_tables(problems: Sequence["Problem"]) -> list["Table"]:
-    """Return a table of all problems, gravest first, and one of their totals; nothing if there are none."""
+    """Return a table of all problems, most severe first, and one of their totals; nothing if there are none."""
     from rich.box import SIMPLE
     from rich.table import Table
     from rich.text import Text

@@ -8,7 +8,7 @@ The file is a list with an object for each detection, in any order:
     bbox           [x, y, width, height], pixels of the original picture, continuous
     score          number
 
-Images that no entry names have no detections. Other keys are passed over. Numbers are written with all their digits, so
+Images that no entry names have no detections. Other keys are ignored. Numbers are written with all their digits, so
 that float32 boxes and scores come back as they were.
 """
 
@@ -100,7 +100,7 @@ def _read_image(entry: Any, images: dict[str | int, list[int]]) -> int:
     """Return the index of an entry's image.
 
     Raises:
-        ValueError: what is wrong, and how to mend it.
+        ValueError: what is wrong, and how to fix it.
     """
     if not isinstance(entry, dict):
         raise ValueError(f"{shorten(entry)} is no object; write one with {', '.join(KEYS)}")
@@ -120,7 +120,7 @@ def _read_row(entry: dict[str, Any], classes: int) -> list[float]:
     """Return x1, y1, x2, y2, score and label of an entry.
 
     Raises:
-        ValueError: what is wrong, and how to mend it.
+        ValueError: what is wrong, and how to fix it.
     """
     label, bbox, score = entry["category_id"], entry["bbox"], entry["score"]
     if type(label) is not int or not 1 <= label <= classes:

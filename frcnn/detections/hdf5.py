@@ -79,10 +79,10 @@ def read_detections(path: Path) -> SplitDetections:
                 provenance=dict(json.loads(file.attrs["provenance"])),
             )
     except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
-        raise UserError(f"{path}: damaged, or not HDF5 ({first_line(error)}); write it anew: frcnn detect") from error
+        raise UserError(f"{path}: damaged, or not HDF5 ({first_line(error)}); write it again: frcnn detect") from error
     problem = _inconsistency(detections)
     if problem:
-        raise UserError(f"{path}: {problem}; write it anew: frcnn detect")
+        raise UserError(f"{path}: {problem}; write it again: frcnn detect")
     return detections
 
 
@@ -165,7 +165,7 @@ def _check_version(path: Path, attributes: Mapping[str, Any]) -> None:
     if attributes.get("version") != VERSION:
         raise UserError(
             f"{path}: version {attributes.get('version')} of the detections file, but this program reads {VERSION}; "
-            "write it anew: frcnn detect"
+            "write it again: frcnn detect"
         )
 
 

@@ -14,7 +14,7 @@ from frcnn.evaluation.voc_ap import ClassResult, mean_ap
 from frcnn.files import atomic_path
 
 COLORS = color_sequences["tab10"]
-STYLES = ["-", "--", ":", "-."]  # one for each round of the colours
+STYLES = ["-", "--", ":", "-."]  # one for each round of the colors
 ROWS, LONGEST_NAME = 24, 24  # of the legend: classes a column, letters of a name
 
 

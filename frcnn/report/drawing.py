@@ -26,7 +26,7 @@ Rectangle = tuple[float, float, float, float]
 
 
 def class_color(label: int) -> Color:
-    """Return the colour of a class 1..C; it depends on nothing but the label."""
+    """Return the color of a class 1..C; it depends on nothing but the label."""
     if label <= len(PALETTE):
         return PALETTE[label - 1]
     turn = (label * 0.618034) % 1  # the golden angle: never near the one before
@@ -149,7 +149,7 @@ class _Canvas:
         return x1, y1, x2, y2
 
     def solid(self, box: np.ndarray, color: Color, width: int | None = None, edge: bool = True) -> None:
-        """Draw a box; an `edge` of black around the line makes it stand out from grounds of its colour."""
+        """Draw a box; an `edge` of black around the line makes it stand out from grounds of its color."""
         x1, y1, x2, y2 = self.inside(box)
         width = width or self.line
         if edge:
@@ -222,6 +222,6 @@ def _dashes(length: int, dash: int) -> list[tuple[int, int]]:
 
 
 def _readable_on(color: Color) -> Color:
-    """Return black or white, whichever is read better on a colour."""
+    """Return black or white, whichever is read better on a color."""
     red, green, blue = color
     return BLACK if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else WHITE

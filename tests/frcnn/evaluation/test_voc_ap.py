@@ -211,7 +211,7 @@ def slow_reference(objects: Objects, detections: Scored, label: int, threshold: 
 
 @pytest.mark.parametrize("equal_scores", [False, True], ids=["scores differ", "equal scores"])
 @pytest.mark.parametrize("seed", range(3))
-def test_vectorised_matching_equals_plain_loops(seed: int, equal_scores: bool) -> None:
+def test_vectorized_matching_equals_plain_loops(seed: int, equal_scores: bool) -> None:
     objects, detections = random_case(seed, equal_scores)
     for label, result in enumerate(judge(objects, detections, ["a", "b"], 0.5), start=1):
         total = int(np.sum((objects.labels == label) & ~objects.difficult))

@@ -30,7 +30,7 @@ def draw(
 
 
 def colored(image: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:
-    """Return where the image has exactly this colour, (H, W) bool."""
+    """Return where the image has exactly this color, (H, W) bool."""
     return np.all(image == color, axis=2)
 
 
@@ -44,7 +44,7 @@ def test_input_is_not_changed() -> None:
     np.testing.assert_array_equal(GREY, before)
 
 
-def test_box_has_the_colour_of_its_class_where_it_belongs() -> None:
+def test_box_has_the_color_of_its_class_where_it_belongs() -> None:
     image = draw(GREY, np.array([[100.0, 200, 300, 400]]), np.array([2]), np.array([0.93]), ["a", "b"])
     mine = colored(image, class_color(2))
     assert mine[300, 100]
@@ -118,7 +118,7 @@ def test_huge_ribbon() -> None:
     assert draw(image, np.array([[5, 0, 900, 3]]), np.array([1]), np.array([0.5]), ["a"]).shape == image.shape
 
 
-def test_class_colours_differ() -> None:
+def test_class_colors_differ() -> None:
     colors = [class_color(label) for label in range(1, 31)]
     assert colors == [class_color(label) for label in range(1, 31)]
     assert len(set(colors)) == 30
