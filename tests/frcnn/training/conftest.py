@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import pytest
-from networks import write_anchors
+from anchor_file import write_anchors
 
-from frcnn.params import load_params
+from frcnn.params import Params
 
 
 @pytest.fixture(scope="session")
-def anchors(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def anchors(params: Params, dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Targets of the drawn dataset."""
-    return write_anchors(tmp_path_factory.mktemp("anchors") / "anchors.h5", dataset, load_params(Path("demo")))
+    return write_anchors(params, dataset, tmp_path_factory.mktemp("anchors") / "anchors.h5")
