@@ -2,14 +2,10 @@
 
 import numpy as np
 import pytest
-import torchvision  # noqa: F401 - before TensorFlow; triton, which it loads, crashes after it
+import tensorflow as tf
+from twins import Twins, build_twins
 
-pytest.importorskip("tensorflow", reason="needs pip install '.[tensorflow]'")
-
-import tensorflow as tf  # noqa: E402
-from twins import Twins, build_twins  # noqa: E402
-
-from frcnn.params import Params  # noqa: E402
+from frcnn.params import Params
 
 pytestmark = pytest.mark.tensorflow
 
@@ -37,7 +33,7 @@ def test_proposals_and_samples_carry_no_gradient(twins: Twins) -> None:
     with tf.GradientTape(persistent=True) as tape:
         found = twins.keras._extract(twins.inputs.pictures, training=True)
         tape.watch(found)
-        proposals, _ = twins.keras._propose(found, twins.inputs.pictures, train.pre_nms_topk, train.post_nms_topk)
+        proposals, _ = twins.keras._propose(found, twins.inputs.pictures, train.rpn)
         total = tf.reduce_sum(proposals)
     assert np.any(proposals)
     assert tape.gradient(total, found.deltas) is None

@@ -2,19 +2,15 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import torch
-import torchvision  # noqa: F401 - before TensorFlow; triton, which it loads, crashes after it
+from twins import Twins, build_twins, make_batch, nhwc, relative_error
 
-pytest.importorskip("tensorflow", reason="needs pip install '.[tensorflow]'")
-
-import tensorflow as tf  # noqa: E402
-from twins import Twins, build_twins, make_batch, nhwc, relative_error  # noqa: E402
-
-from frcnn.keras.inputs import IMAGE_SIGNATURE, SIGNATURE, Inputs, batch_inputs  # noqa: E402
-from frcnn.keras.layouts import from_keras  # noqa: E402
-from frcnn.keras.weights import state  # noqa: E402
-from frcnn.params import Detect, Params  # noqa: E402
-from frcnn.pytorch.faster_rcnn import LOSSES  # noqa: E402
+from frcnn.detector.config import LOSSES
+from frcnn.detector.layouts import from_keras
+from frcnn.keras.inputs import IMAGE_SIGNATURE, SIGNATURE, Inputs, batch_inputs
+from frcnn.keras.weights import arrays_of
+from frcnn.params import Detect, Params
 
 pytestmark = pytest.mark.tensorflow
 
@@ -40,12 +36,13 @@ def twins(built: Twins) -> Twins:
 
 
 def test_features_and_proposals(twins: Twins) -> None:
-    model, batch, train = twins.torch.eval(), twins.batch, twins.params.train
+    model, train = twins.torch.eval(), twins.params.train
+    pictures = twins.torch_inputs.pictures
     with torch.no_grad():
-        expected = model._extract(batch.images, batch.sizes)
-        wanted = model._propose(expected, batch.sizes, train.pre_nms_topk, train.post_nms_topk)
+        expected = model._extract(pictures)
+        wanted = model._propose(expected, pictures, train.rpn)
     found = twins.keras._extract(twins.inputs.pictures, training=False)
-    proposals, real = twins.keras._propose(found, twins.inputs.pictures, train.pre_nms_topk, train.post_nms_topk)
+    proposals, real = twins.keras._propose(found, twins.inputs.pictures, train.rpn)
     assert relative_error(found.maps, nhwc(expected.maps)) < 1e-4
     assert relative_error(found.logits, expected.logits) < 1e-4
     assert relative_error(found.deltas, expected.deltas) < 1e-4
@@ -58,7 +55,7 @@ def test_features_and_proposals(twins: Twins) -> None:
 def test_losses_and_running_statistics(twins: Twins, op: str) -> None:
     train = twins.params.train
     with twins.pooling(op):
-        expected = twins.torch.train().losses(twins.batch, train)
+        expected = twins.torch.train()(twins.torch_inputs, train)
         step = tf.function(lambda inputs: twins.keras.losses(inputs, train), input_signature=[SIGNATURE])
         found = step(twins.inputs)
         assert tuple(found) == LOSSES
@@ -92,7 +89,7 @@ def test_gradients(twins: Twins, op: str, smooth: bool, monkeypatch: pytest.Monk
 def test_detections(twins: Twins, op: str) -> None:
     settings = Detect(pre_nms_topk=200, post_nms_topk=60, score_threshold=0.15, max_detections=50)
     with twins.pooling(op):
-        expected = twins.torch.eval().detect(twins.batch.images, twins.batch.sizes, settings)
+        expected = twins.torch.eval().detect(twins.torch_inputs.pictures, settings)
         detect = tf.function(lambda inputs: twins.keras.detect(inputs, settings), input_signature=[IMAGE_SIGNATURE])
         found = detect(twins.inputs.pictures)
     assert found.boxes.shape == (2, 50, 4)
@@ -108,7 +105,7 @@ def test_detections(twins: Twins, op: str) -> None:
 def torch_gradients(twins: Twins) -> dict[str, torch.Tensor]:
     model = twins.torch.train()
     model.zero_grad()
-    torch.stack(list(model.losses(twins.batch, twins.params.train).values())).sum().backward()
+    torch.stack(list(model(twins.torch_inputs, twins.params.train).values())).sum().backward()
     return {name: parameter.grad for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
@@ -127,7 +124,7 @@ def keras_gradients(twins: Twins) -> dict[str, np.ndarray]:
 
 def assert_same_state(twins: Twins) -> None:
     """Of a step without an optimizer only the running statistics of trained norms tell."""
-    wanted, found = twins.torch.state_dict(), state(twins.keras)
+    wanted, found = twins.torch.state_dict(), arrays_of(twins.keras)
     assert found.keys() == wanted.keys()
     moved = {name for name in found if not np.array_equal(found[name], twins.start[name])}
     assert moved == {name for name in wanted if not torch.equal(wanted[name], twins.start[name])}

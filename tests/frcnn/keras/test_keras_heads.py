@@ -2,21 +2,17 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import torch
-import torchvision  # noqa: F401 - before TensorFlow; triton, which it loads, crashes after it
 
-pytest.importorskip("tensorflow", reason="needs pip install '.[tensorflow]'")
-
-import tensorflow as tf  # noqa: E402
-
-from frcnn.keras.backbones.vgg import VGGHead  # noqa: E402
-from frcnn.keras.postprocessing import fill_up, select_detections  # noqa: E402
-from frcnn.keras.roi_heads import roi_losses  # noqa: E402
-from frcnn.keras.sampling import sample_rois  # noqa: E402
-from frcnn.params import Detect  # noqa: E402
-from frcnn.pytorch import postprocessing as torch_detections  # noqa: E402
-from frcnn.pytorch import roi_heads as torch_heads  # noqa: E402
-from frcnn.pytorch import sampling as torch_sampling  # noqa: E402
+from frcnn.keras.backbones.vgg import VGGHead
+from frcnn.keras.postprocessing import pad, select_detections
+from frcnn.keras.roi_heads import roi_losses
+from frcnn.keras.sampling import sample_rois
+from frcnn.params import Detect, RoITraining
+from frcnn.pytorch import postprocessing as torch_detections
+from frcnn.pytorch import roi_heads as torch_heads
+from frcnn.pytorch import sampling as torch_sampling
 
 pytestmark = pytest.mark.tensorflow
 
@@ -28,9 +24,9 @@ def random_boxes(rng: np.random.Generator, *shape: int, extent: float = 100) -> 
 
 @pytest.mark.parametrize("most", [0, 4])
 @pytest.mark.parametrize("proposals", [0, 60])
-@pytest.mark.parametrize("bg_lo", [0.0, 0.1])
-def test_the_same_keys_choose_the_same_rois(most: int, proposals: int, bg_lo: float) -> None:
-    """Of three images the second has fewer objects, the third none; some proposals fill up."""
+@pytest.mark.parametrize("background_min_iou", [0.0, 0.1])
+def test_the_same_priorities_choose_the_same_rois(most: int, proposals: int, background_min_iou: float) -> None:
+    """Of three images the second has fewer objects, the third none; some proposals are padding."""
     rng = np.random.default_rng(0)
     gt = random_boxes(rng, 3, most)
     labels = np.array([[3, 1, 2, 1], [2, 0, 0, 0], [0, 0, 0, 0]])[:, :most]
@@ -40,11 +36,11 @@ def test_the_same_keys_choose_the_same_rois(most: int, proposals: int, bg_lo: fl
         rois[:, :20] = np.repeat(gt, 5, 1) + rng.uniform(-6, 6, (3, 20, 4)) if proposals else rois[:, :20]
     real = rng.random((3, proposals)) < 0.8
     rois[~real] = 0
-    keys = rng.random((3, proposals + most), np.float32)
-    given = (rois, real, gt, labels, keys)
-    options = {"batch": 40, "positive_fraction": 0.25, "positive_iou": 0.5, "bg_lo": bg_lo}
-    expected = torch_sampling.sample_rois(*map(torch.from_numpy, given), **options)
-    found = tf.function(sample_rois)(*map(tf.constant, given), **options)
+    priorities = rng.random((3, proposals + most), np.float32)
+    given = (rois, real, gt, labels, priorities)
+    settings = RoITraining(batch_size=40, background_min_iou=background_min_iou)
+    expected = torch_sampling.sample_rois(*map(torch.from_numpy, given), settings)
+    found = tf.function(lambda *tensors: sample_rois(*tensors, settings))(*map(tf.constant, given))
     np.testing.assert_array_equal(found.labels, expected.labels)
     chosen = expected.labels.numpy() >= 0
     assert chosen.any() == bool(most + proposals)
@@ -88,9 +84,9 @@ def test_detections(count: int, most: int | None) -> None:
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-4)
     assert len(expected[2]) == min(most or 1000, len(expected[2]))
-    filled = fill_up(found, 400)
-    assert filled.boxes.shape == (400, 4)
-    assert np.count_nonzero(filled.labels) == len(expected[2])
+    padded = pad(found, 400)
+    assert padded.boxes.shape == (400, 4)
+    assert np.count_nonzero(padded.labels) == len(expected[2])
 
 
 def test_no_box_above_the_threshold() -> None:

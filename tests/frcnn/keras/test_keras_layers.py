@@ -3,20 +3,16 @@
 import importlib
 import sys
 
+import keras
 import numpy as np
 import pytest
 import torch
-import torchvision  # noqa: F401 - before TensorFlow; triton, which it loads, crashes after it
+from twins import nhwc
 
-pytest.importorskip("tensorflow", reason="needs pip install '.[tensorflow]'")
-
-import keras  # noqa: E402
-from twins import nhwc  # noqa: E402
-
-import frcnn.keras  # noqa: E402
-from frcnn.errors import UserError  # noqa: E402
-from frcnn.keras.layers import BatchNorm, Conv  # noqa: E402
-from frcnn.keras.layouts import to_keras  # noqa: E402
+import frcnn.keras
+from frcnn.detector.layouts import to_keras
+from frcnn.errors import UserError
+from frcnn.keras.layers import BatchNorm, Conv
 
 pytestmark = pytest.mark.tensorflow
 

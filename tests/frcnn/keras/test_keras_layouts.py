@@ -1,30 +1,27 @@
 """Every number of a state has its place in the Keras network, and goes back to where it came from."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import torchvision  # noqa: F401 - before TensorFlow; triton, which it loads, crashes after it
+from networks import change
 
-pytest.importorskip("tensorflow", reason="needs pip install '.[tensorflow]'")
-
-from frcnn.detector.config import DetectorConfig, preprocessing_of  # noqa: E402
-from frcnn.errors import UserError  # noqa: E402
-from frcnn.keras.faster_rcnn import FasterRCNN as KerasFasterRCNN  # noqa: E402
-from frcnn.keras.layouts import FLATTENED, from_keras, to_keras  # noqa: E402
-from frcnn.keras.weights import load_model, load_state, state  # noqa: E402
-from frcnn.params import Params  # noqa: E402
-from frcnn.pytorch.faster_rcnn import FasterRCNN  # noqa: E402
-from frcnn.pytorch.weights import save_weights  # noqa: E402
+from frcnn.detector.config import DetectorConfig, detector_config
+from frcnn.detector.layouts import FC6, from_keras, to_keras
+from frcnn.detector.weights_file import write_weights
+from frcnn.errors import UserError
+from frcnn.keras.faster_rcnn import FasterRCNN as KerasFasterRCNN
+from frcnn.keras.weights import arrays_of, load_arrays, load_model
+from frcnn.params import Params
+from frcnn.pytorch import weights as torch_side
+from frcnn.pytorch.faster_rcnn import FasterRCNN
 
 pytestmark = pytest.mark.tensorflow
 
 
 def config_of(params: Params, backbone: str, norm: str = "frozen") -> DetectorConfig:
-    model = replace(params.model, backbone=backbone, norm=norm)
-    return DetectorConfig(["a", "b", "c"], model, params.anchors, params.data, preprocessing_of(backbone))
+    return detector_config(["a", "b", "c"], change(params, {"model.backbone": backbone, "model.norm": norm}))
 
 
 def distinct(shape: tuple[int, ...]) -> np.ndarray:
@@ -44,14 +41,14 @@ def test_convolutions_and_dense_layers() -> None:
 def test_fc6_meets_the_same_cells_though_keras_flattens_channels_last() -> None:
     features = distinct((3, 7, 7)) % 11  # channel, row, column
     weight = distinct((2, 3 * 49)) % 13
-    kernel = to_keras(FLATTENED, weight)
+    kernel = to_keras(f"head.{FC6}", weight)
     np.testing.assert_array_equal(features.transpose(1, 2, 0).reshape(-1) @ kernel, weight @ features.reshape(-1))
     assert not np.array_equal(kernel, to_keras("other.weight", weight))
 
 
 @pytest.mark.parametrize(
     ("name", "shape"),
-    [("a", (2, 3, 5, 4)), ("a", (6, 5)), (FLATTENED, (2, 3 * 49)), ("a", (3,)), ("a", ())],
+    [("a", (2, 3, 5, 4)), ("a", (6, 5)), (f"head.{FC6}", (2, 3 * 49)), ("a", (3,)), ("a", ())],
 )
 def test_back_again(name: str, shape: tuple[int, ...]) -> None:
     tensor = distinct(shape)
@@ -72,8 +69,8 @@ def test_a_state_goes_in_and_comes_out(params: Params, backbone: str, norm: str)
         for name, tensor in expected.items()
     }
     model = KerasFasterRCNN(config)
-    load_state(model, given, "test")
-    found = state(model)
+    load_arrays(model, given, "test")
+    found = arrays_of(model)
     assert len(found) == len(model.variables)  # none hides another
     assert found.keys() == given.keys()
     for name, tensor in found.items():
@@ -83,22 +80,22 @@ def test_a_state_goes_in_and_comes_out(params: Params, backbone: str, norm: str)
 
 def test_what_does_not_fit_is_named(params: Params) -> None:
     model = KerasFasterRCNN(config_of(params, "resnet18"))
-    tensors = state(model)
+    tensors = arrays_of(model)
     del tensors["rpn.conv.bias"]
     with pytest.raises(UserError, match="some.safetensors: .*missing rpn.conv.bias"):
-        load_state(model, tensors, "some.safetensors")
+        load_arrays(model, tensors, "some.safetensors")
     tensors["rpn.conv.bias"] = np.zeros(3, np.float32)
     with pytest.raises(UserError, match=r"rpn.conv.bias is \(3,\)"):
-        load_state(model, tensors, "some.safetensors")
+        load_arrays(model, tensors, "some.safetensors")
 
 
 def test_a_weights_file_makes_the_model(params: Params, tmp_path: Path) -> None:
     torch.manual_seed(0)
     saved = FasterRCNN(config_of(params, "resnet18", "trained"))
-    save_weights(tmp_path / "w.safetensors", saved.config, saved.state_dict(), {})
+    write_weights(tmp_path / "w.safetensors", saved.config, torch_side.arrays_of(saved), {})
     model = load_model(tmp_path / "w.safetensors")
     assert model.config == saved.config
-    for name, tensor in state(model).items():
+    for name, tensor in arrays_of(model).items():
         np.testing.assert_array_equal(tensor, saved.state_dict()[name])
 
 
@@ -108,7 +105,7 @@ def test_a_weights_file_makes_the_model(params: Params, tmp_path: Path) -> None:
 )
 def test_the_same_is_trained(params: Params, backbone: str, norm: str, freeze_at: int) -> None:
     config = config_of(params, backbone, norm)
-    config = replace(config, model=replace(config.model, freeze_at=freeze_at))
+    config = change(config, {"model.freeze_at": freeze_at})
     with torch.device("meta"):
         wanted = {name for name, tensor in FasterRCNN(config).named_parameters() if tensor.requires_grad}
     model = KerasFasterRCNN(config)

@@ -2,16 +2,14 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import torch
-import torchvision  # before TensorFlow; triton, which it loads, crashes after it
+import torchvision
 
-pytest.importorskip("tensorflow", reason="needs pip install '.[tensorflow]'")
-
-import tensorflow as tf  # noqa: E402
-
-from frcnn.keras.roi_max_pool import _bin_edges, _round  # noqa: E402
-from frcnn.keras.roi_pool import pool_rois  # noqa: E402
-from frcnn.pytorch import roi_pool as torch_side  # noqa: E402
+from frcnn.keras.roi_max_pool import _bin_edges, _round
+from frcnn.keras.roi_pool import pool_rois
+from frcnn.params import RoIPool
+from frcnn.pytorch import roi_pool as torch_side
 
 pytestmark = pytest.mark.tensorflow
 
@@ -46,7 +44,7 @@ def pool_by_tensorflow(
     def run(features: tf.Tensor, rois: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.GradientTape() as tape:
             tape.watch(features)
-            pooled = pool_rois(features, tf.constant(GRIDS), rois, stride=STRIDE, **options)
+            pooled = pool_rois(features, tf.constant(GRIDS), rois, RoIPool(**options))
             assert pooled.shape[2:] == (options["size"], options["size"], 6)
             total = tf.reduce_sum(pooled * weights)
         return pooled, tape.gradient(total, features)
@@ -123,7 +121,7 @@ def test_crop_equals_the_torch_side(clip: bool) -> None:
     options = {"op": "crop", "size": 7, "sampling_ratio": 2, "clip": clip}
     pooled, gradient = pool_by_tensorflow(rois, weights, maps, **options)
     features = torch.from_numpy(maps).permute(0, 3, 1, 2).requires_grad_()
-    expected = torch_side.pool_rois(features, GRIDS.tolist(), torch.from_numpy(rois), stride=STRIDE, **options)
+    expected = torch_side.pool_rois(features, GRIDS.tolist(), torch.from_numpy(rois), RoIPool(**options))
     expected = expected.permute(0, 1, 3, 4, 2)
     np.testing.assert_allclose(pooled, expected.detach().numpy(), rtol=0, atol=1e-5)
     [expected_gradient] = torch.autograd.grad((expected * torch.from_numpy(weights)).sum(), features)
@@ -134,9 +132,9 @@ def test_crop_equals_the_torch_side(clip: bool) -> None:
 def test_one_cell_and_no_rois(op: str) -> None:
     options = {"op": op, "size": 2, "sampling_ratio": 2, "clip": True}
     map_, grid, roi = tf.fill([1, 1, 1, 3], 2.0), tf.constant([[1, 1]]), tf.constant([[[0, 0, 20.0, 9]]])
-    one = pool_rois(map_, grid, roi, stride=STRIDE, **options)
+    one = pool_rois(map_, grid, roi, RoIPool(**options))
     np.testing.assert_array_equal(one, np.full((1, 1, 2, 2, 3), 2.0))
-    none = pool_rois(tf.constant(FEATURES), tf.constant(GRIDS), tf.zeros([2, 0, 4]), stride=STRIDE, **options)
+    none = pool_rois(tf.constant(FEATURES), tf.constant(GRIDS), tf.zeros([2, 0, 4]), RoIPool(**options))
     assert none.shape == (2, 0, 2, 2, 6)
 
 

@@ -2,23 +2,23 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import torch
-import torchvision  # before TensorFlow; triton, which it loads, crashes after it
+import torchvision
 
-pytest.importorskip("tensorflow", reason="needs pip install '.[tensorflow]'")
-
-import tensorflow as tf  # noqa: E402
-
-from frcnn import boxes  # noqa: E402
-from frcnn.anchors.grid import anchor_grid  # noqa: E402
-from frcnn.keras.nms import nms  # noqa: E402
-from frcnn.keras.rpn import generate_proposals, rpn_losses  # noqa: E402
-from frcnn.pytorch import rpn as torch_side  # noqa: E402
+from frcnn import boxes
+from frcnn.anchors.grid import anchor_grid, proposing_anchors
+from frcnn.keras.nms import nms
+from frcnn.keras.rpn import generate_proposals, rpn_losses
+from frcnn.params import Anchors, Model, Postprocessing, Proposals
+from frcnn.pytorch import rpn as torch_side
 
 pytestmark = pytest.mark.tensorflow
 
-ANCHORS = anchor_grid(6, 8, (24.0, 48.0), (0.5, 1.0, 2.0), 0.5)
-OPTIONS = {"pre_nms_topk": 150, "post_nms_topk": 60, "nms_threshold": 0.7, "min_size": 4, "delta_clamp": True}
+SHAPES = Anchors(anchor_sizes=(24.0, 48.0))
+ANCHORS = anchor_grid((6, 8), SHAPES)
+SETTINGS = Postprocessing(pre_nms_topk=150, post_nms_topk=60)
+MODEL = Model(proposals=Proposals(min_size=4.0))
 
 
 def random_boxes(seed: int, *shape: int) -> np.ndarray:
@@ -62,7 +62,7 @@ def test_losses_of_images_with_and_without_objects() -> None:
     leaves = [torch.from_numpy(x).requires_grad_() for x in (logits, deltas)]
     expected = torch_side.rpn_losses(*leaves, *map(torch.from_numpy, (index, labels, targets)), 3)
     torch.stack(expected).sum().backward()
-    targets[labels != 1] = np.nan  # what fills up may be anything
+    targets[labels != 1] = np.nan  # padding may be anything
     variables = [tf.Variable(x) for x in (logits, deltas)]
     with tf.GradientTape() as tape:
         found = rpn_losses(*variables, *map(tf.constant, (index, labels, targets)), 3)
@@ -82,12 +82,13 @@ def test_proposals_of_the_same_scores_are_the_same_in_the_same_order(clamp: bool
     deltas = rng.normal(0, 0.4, (3, count, 4)).astype(np.float32)
     logits[0, 5], deltas[0, 9] = np.inf, np.nan
     sizes = [(128, 96), (70, 50), (128, 96)]
-    inside = torch_side.proposing_anchors(torch.tensor(ANCHORS), (6, 8), [(6, 8), (3, 4), (0, 0)], sizes, False)
-    options = OPTIONS | {"delta_clamp": clamp}
+    allowed = proposing_anchors((6, 8), [(6, 8), (3, 4), (0, 0)], sizes, SHAPES, False)
+    model = MODEL.model_copy(update={"delta_clamp": clamp})
     expected, wanted = torch_side.generate_proposals(
-        *map(torch.tensor, (logits, deltas, ANCHORS)), sizes, inside, **options
+        *map(torch.tensor, (logits, deltas, ANCHORS)), sizes, torch.from_numpy(allowed), SETTINGS, model
     )
-    found, real = tf.function(generate_proposals)(logits, deltas, ANCHORS, np.array(sizes), inside.numpy(), **options)
+    generate = tf.function(lambda *tensors: generate_proposals(*tensors, SETTINGS, model))
+    found, real = generate(logits, deltas, ANCHORS, np.array(sizes), allowed)
     assert wanted.sum(1).tolist()[2] == 0
     assert wanted.sum() > 40
     np.testing.assert_array_equal(real, wanted)
@@ -96,8 +97,9 @@ def test_proposals_of_the_same_scores_are_the_same_in_the_same_order(clamp: bool
 
 def test_more_proposals_wanted_than_there_are_anchors() -> None:
     logits, deltas = np.zeros((1, len(ANCHORS)), np.float32), np.zeros((1, len(ANCHORS), 4), np.float32)
-    options = OPTIONS | {"pre_nms_topk": 5000, "post_nms_topk": 3000, "nms_threshold": 1.0}
-    inside = np.ones((1, len(ANCHORS)), bool)
-    found, real = generate_proposals(logits, deltas, ANCHORS, np.array([(128, 96)]), inside, **options)
+    settings = Postprocessing(pre_nms_topk=5000, post_nms_topk=3000)
+    model = Model(proposals=Proposals(min_size=4.0, nms_threshold=1.0))
+    allowed = np.ones((1, len(ANCHORS)), bool)
+    found, real = generate_proposals(logits, deltas, ANCHORS, np.array([(128, 96)]), allowed, settings, model)
     assert found.shape == (1, 3000, 4)
     assert real.numpy().sum() == len(ANCHORS)

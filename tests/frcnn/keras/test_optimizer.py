@@ -1,22 +1,16 @@
 """Steps of the optimizers and clipped gradients equal torch's."""
 
-from dataclasses import replace
-
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 import torch
-import torchvision  # noqa: F401 - before TensorFlow; triton, which torch loads late, crashes after it
 
-pytest.importorskip("tensorflow", reason="needs pip install '.[tensorflow]'")
-
-import keras  # noqa: E402
-import tensorflow as tf  # noqa: E402
-
-from frcnn.keras.clipping import clip_gradients  # noqa: E402
-from frcnn.keras.optimizer import Optimizer, build_optimizer  # noqa: E402
-from frcnn.params import Params, Train  # noqa: E402
-from frcnn.pytorch import clipping as torch_clipping  # noqa: E402
-from frcnn.pytorch import optimizer as torch_side  # noqa: E402
+from frcnn.keras.clipping import clip_gradients
+from frcnn.keras.optimizer import Optimizer, build_optimizer
+from frcnn.params import Optimizer as Settings
+from frcnn.pytorch import clipping as torch_clipping
+from frcnn.pytorch import optimizer as torch_side
 
 pytestmark = pytest.mark.tensorflow
 
@@ -30,9 +24,9 @@ def tensors(seed: int, scale: float = 1) -> list[np.ndarray]:
 
 
 @pytest.fixture
-def train(params: Params) -> Train:
+def settings() -> Settings:
     """Parameters in which nothing that the two groups could confuse is equal."""
-    return replace(params.train, momentum=0.9, weight_decay=0.1, bias_lr_mult=2.0, bias_weight_decay=0.03)
+    return Settings(momentum=0.9, weight_decay=0.1, bias_lr_mult=2.0, bias_weight_decay=0.03)
 
 
 def make_variables() -> list[keras.Variable]:
@@ -44,9 +38,9 @@ def compiled(optimizer: Optimizer) -> tf.types.experimental.GenericFunction:
     return tf.function(lambda gradients, rate: optimizer.update(gradients, rate), input_signature=specs)
 
 
-def torch_steps(train: Train, gradients: list[list[np.ndarray]]) -> list[np.ndarray]:
+def torch_steps(settings: Settings, gradients: list[list[np.ndarray]]) -> list[np.ndarray]:
     model = torch.nn.ParameterList([torch.nn.Parameter(torch.from_numpy(value)) for value in tensors(0)])
-    optimizer = torch_side.build_optimizer(model, train)
+    optimizer = torch_side.build_optimizer(model, settings)
     for step, rate in zip(gradients, RATES, strict=True):
         torch_side.set_learning_rate(optimizer, rate)
         for parameter, gradient in zip(model, step, strict=True):
@@ -57,32 +51,32 @@ def torch_steps(train: Train, gradients: list[list[np.ndarray]]) -> list[np.ndar
 
 @pytest.mark.parametrize("change", [{}, {"weight_decay": 0.0, "bias_weight_decay": 0.0}, {"momentum": 0.0}])
 @pytest.mark.parametrize("kind", ["sgd", "adam", "adamw"])
-def test_three_steps_equal_torchs(train: Train, kind: str, change: dict[str, float]) -> None:
-    train = replace(train, optimizer=kind, **change)
+def test_three_steps_equal_torchs(settings: Settings, kind: str, change: dict[str, float]) -> None:
+    settings = settings.model_copy(update={"name": kind, **change})
     gradients = [tensors(seed) for seed in (1, 2, 3)]
     for step in gradients:
         step[2][:10] *= 1e-9  # as small as Adam's epsilon
         step[0][0] = 0
     variables = make_variables()
-    update = compiled(build_optimizer(variables, train))
+    update = compiled(build_optimizer(variables, settings))
     for step, rate in zip(gradients, RATES, strict=True):
         update(step, rate)
-    for variable, expected in zip(variables, torch_steps(train, gradients), strict=True):
+    for variable, expected in zip(variables, torch_steps(settings, gradients), strict=True):
         np.testing.assert_allclose(variable.numpy(), expected, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["sgd", "adam", "adamw"])
-def test_from_a_saved_state_the_bits_are_the_same(train: Train, kind: str) -> None:
-    train = replace(train, optimizer=kind)
+def test_from_a_saved_state_the_bits_are_the_same(settings: Settings, kind: str) -> None:
+    settings = settings.model_copy(update={"name": kind})
     variables = make_variables()
-    optimizer = build_optimizer(variables, train)
+    optimizer = build_optimizer(variables, settings)
     update = compiled(optimizer)
     update(tensors(1), 0.1)
     state, weights = optimizer.state(), [variable.numpy() for variable in variables]
     update(tensors(2), 0.1)
 
     others = make_variables()
-    resumed = build_optimizer(others, train)
+    resumed = build_optimizer(others, settings)
     for variable, value in zip(others, weights, strict=True):
         variable.assign(value)
     resumed.load_state(state)
@@ -92,8 +86,10 @@ def test_from_a_saved_state_the_bits_are_the_same(train: Train, kind: str) -> No
     assert resumed.state()["steps"] == 2
 
 
-def test_a_state_of_another_kind_is_refused(train: Train) -> None:
-    sgd, adam = (build_optimizer(make_variables(), replace(train, optimizer=kind)) for kind in ("sgd", "adam"))
+def test_a_state_of_another_kind_is_refused(settings: Settings) -> None:
+    sgd, adam = (
+        build_optimizer(make_variables(), settings.model_copy(update={"name": kind})) for kind in ("sgd", "adam")
+    )
     with pytest.raises(ValueError, match="not this optimizer's state: conv_bias/mean is on one side only"):
         adam.load_state(sgd.state())
 
