@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from frcnn import distributed
 from frcnn.detector.interfaces import Learner
 from frcnn.files import atomic_path
 from frcnn.training.batches import EpochBatches, loader
@@ -16,7 +17,7 @@ WARM_UP, STEPS = 2, 5
 
 
 def profile_steps(learner: Learner, job: Job, folder: Path) -> list[Path]:
-    """Train a few steps at a learning rate of 0 and write what they do.
+    """Train a few steps at a learning rate of 0 and write what they do; of several processes only the main one writes.
 
     Returns:
         The files: `trace.json`, for chrome://tracing or Perfetto, and on CUDA `memory.pickle`, for
@@ -37,6 +38,8 @@ def profile_steps(learner: Learner, job: Job, folder: Path) -> list[Path]:
     with profile(activities=activities, record_shapes=True) as trace:
         for batch in batches:
             _step(learner, job, batch)
+    if not distributed.is_main():
+        return []
     paths = [folder / "trace.json"]
     with atomic_path(paths[0]) as temporary:
         trace.export_chrome_trace(str(temporary))

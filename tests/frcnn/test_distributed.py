@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from anchor_file import write_anchors
 from networks import change
 from torch import nn
 
@@ -25,7 +26,6 @@ from frcnn.training.checkpoint import load_checkpoint
 from frcnn.training.log import NonFiniteLoss
 from frcnn.training.loop import Interrupted, Job, train_phase
 from frcnn.training.setup import Inputs, set_up
-from stages.anchors import run as anchors_stage
 
 WORLD = 2
 # Five batches an epoch, two of which are smaller: one of a single image, which leaves the second process without any.
@@ -104,11 +104,11 @@ def apart(params: Params, folder: Path, rank: int) -> str:
 
 
 @pytest.fixture(scope="module")
-def folder(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(params: Params, dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Dataset and anchors."""
     folder = tmp_path_factory.mktemp("distributed")
     (folder / "dataset").symlink_to(dataset)
-    anchors_stage(Path("demo"), None, dataset, folder / "anchors.h5", workers=0)
+    write_anchors(params, dataset, folder / "anchors.h5")
     return folder
 
 
