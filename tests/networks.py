@@ -1,15 +1,11 @@
-"""Small networks and anchor files for the tests, and parameters with some values replaced."""
+"""Small networks for the tests, and parameters with some values replaced."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from frcnn.anchors.label import label_annotation
-from frcnn.anchors.targets import join_images, provenance_of, write_targets
-from frcnn.data.voc.dataset import VocDataset
 from frcnn.detector.batch import Batch
 from frcnn.detector.config import detector_config
 from frcnn.params import Params, Section, Train
@@ -39,13 +35,3 @@ def losses_of(
 ) -> dict[str, Tensor]:
     """Return the four losses of a batch."""
     return model(batch_inputs(batch, model.config), train, precision)
-
-
-def write_anchors(path: Path, dataset: Path, params: Params) -> Path:
-    """Write anchors.h5 of the training split of a dataset, as `frcnn anchors` does."""
-    data, split = VocDataset(dataset), params.splits.train
-    annotations = data.annotations(split, params.data.box_convention)
-    labeled = [label_annotation(annotation, params) for annotation in annotations]
-    targets = join_images(annotations, labeled, data.class_names)
-    write_targets(path, targets, provenance_of(params, data.class_names, data.split_sha256(split)))
-    return path

@@ -38,7 +38,7 @@ def roi_losses(
 
     Args:
         class_logits: (N, S, C + 1); deltas: (N, S, C, 4).
-        labels: (N, S) int64, padding is -1; target_deltas: (N, S, 4), normalised.
+        labels: (N, S) int64, padding is -1; target_deltas: (N, S, 4), normalized.
     """
     count = (labels >= 0).sum(1).clamp(min=1)
     entropy = F.cross_entropy(class_logits.flatten(0, 1), labels.flatten(), ignore_index=-1, reduction="none")

@@ -19,7 +19,7 @@ ROOMS = (
     ("__init__", "allocation", "arrays", "backbones", "boxes", "errors", "files", "messages", "parallel", "param_file"),
     ("params", "presets", "distributed"),
     ("fetching", "pretrained", "data/voc"),
-    ("data/resizing", "data/checks", "sources", "inputs"),
+    ("data/resizing", "data/checks", "sources", "picture_sources"),
     ("anchors", "detections/detections"),
     ("detections", "evaluation", "report", "detector"),
     ("pytorch", "keras"),
@@ -79,6 +79,11 @@ def covered(entries: list[str]) -> set[str]:
         path = ROOT / entry
         files |= {file.relative_to(ROOT).as_posix() for file in (path.rglob("*.py") if path.is_dir() else [path])}
     return files
+
+
+def filled(files: set[str]) -> set[str]:
+    """Return the files that are not empty."""
+    return {file for file in files if (ROOT / file).stat().st_size}
 
 
 def room_of(path: Path) -> int:
@@ -159,17 +164,13 @@ def test_a_file_name_is_used_once() -> None:
 def test_dvc_declares_exactly_the_code_that_a_stage_imports(stage: str) -> None:
     command = f"stages/{'train' if stage.startswith('train') else stage}.py"
     entries = [dep for dep in PIPELINE[stage]["deps"] if dep.startswith(("frcnn", "stages"))]
-    used = {file for file in closure(command) if not file.startswith("stages/") or file == command}
-    used = {file for file in used if (ROOT / file).stat().st_size}
-    declared = {file for file in covered(entries) if (ROOT / file).stat().st_size}
+    used = filled({file for file in closure(command) if not file.startswith("stages/") or file == command})
+    declared = filled(covered(entries))
     assert used - declared == set(), "imported, but not declared"
     assert declared - used == set(), "declared, but not imported"
 
 
 def test_the_fingerprint_covers_exactly_the_code_that_training_imports() -> None:
-    used = closure("frcnn/training/setup.py", "frcnn/training/loop.py")
     entries = [*checkpoint.CODE, *checkpoint.KERAS_CODE, *checkpoint.VALIDATION_CODE]
-    named = {file for file in covered([f"frcnn/{entry}" for entry in entries])}
-    assert {file for file in used if (ROOT / file).stat().st_size} == {
-        file for file in named if (ROOT / file).stat().st_size
-    }
+    used = closure("frcnn/training/setup.py", "frcnn/training/loop.py")
+    assert filled(used) == filled(covered([f"frcnn/{entry}" for entry in entries]))

@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from networks import change, write_anchors
+from anchor_file import write_anchors
+from networks import change
 from twins import build_twins
 
 from frcnn.detector.interfaces import Learner, Weights
 from frcnn.keras.learner import KerasLearner
-from frcnn.params import Params, load_params
+from frcnn.params import Params
 from frcnn.pytorch.learner import TorchLearner
 from frcnn.pytorch.weights import arrays_of
 from frcnn.training.batches import EpochBatches
@@ -24,9 +25,9 @@ Make = Callable[..., tuple[Setup, Job]]
 
 
 @pytest.fixture(scope="module")
-def anchors(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def anchors(params: Params, dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Targets of the drawn dataset."""
-    return write_anchors(tmp_path_factory.mktemp("anchors") / "anchors.h5", dataset, load_params(Path("demo")))
+    return write_anchors(params, dataset, tmp_path_factory.mktemp("anchors") / "anchors.h5")
 
 
 @pytest.fixture
