@@ -3,20 +3,22 @@
 Sizes are (width, height). The files are 1.6 times smaller than the network's input, as VOC's 500 x 375 is to 800 x 600.
 """
 
-from dataclasses import replace
 from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from frcnn.anchors.build import join_images, label_annotation
+from frcnn.anchors.label import label_annotation
+from frcnn.anchors.targets import join_images
+from frcnn.arrays import offsets
 from frcnn.data.resizing.sizes import LEAST_SIDE, resized_size
 from frcnn.data.voc.annotation import Annotation
 from frcnn.errors import UserError
-from frcnn.evaluation.voc_ap import Objects, Scored
+from frcnn.detections.detections import SplitDetections
+from frcnn.detector.batch import Batch
+from frcnn.evaluation.voc_ap import Objects
 from frcnn.params import Data, Params
-from frcnn.pytorch.faster_rcnn import Batch
 from frcnn.sources.shapes import draw_picture
 from frcnn.training.batches import EpochBatches, Source
 
@@ -24,7 +26,7 @@ CLASS_NAMES = [f"class{label}" for label in range(1, 21)]  # as many as VOC has
 PICTURES = 16  # different ones, repeated as often as needed
 ENLARGEMENT = 1.6
 NOISE, JPEG_QUALITY = 6, 95  # files of 89 kB at 500 x 375, about as in VOC2007: decoding time depends on it
-OBJECTS_AN_IMAGE = 2.5  # of VOC2007
+OBJECTS_PER_IMAGE = 2.5  # of VOC2007
 JITTER = 0.2  # of a box's sides, by which detections miss it at most
 
 
@@ -36,11 +38,14 @@ def fit_params(params: Params, size: tuple[int, int], batch_size: int) -> Params
     """
     if min(size) < LEAST_SIDE:
         raise UserError(f"--size: no side below {LEAST_SIDE} pixels")
-    return replace(
-        params,
-        data=replace(params.data, min_size=min(size), max_size=max(size)),
-        train=replace(params.train, batch_size=batch_size, grad_accum=1, val_fraction=0.0, keep="last"),
-        detect=replace(params.detect, batch_size=batch_size),
+    validation = params.train.validation.model_copy(update={"fraction": 0.0, "keep": "last"})
+    train = {"batch_size": batch_size, "grad_accum": 1, "validation": validation}
+    return params.model_copy(
+        update={
+            "data": params.data.model_copy(update={"min_size": min(size), "max_size": max(size)}),
+            "train": params.train.model_copy(update=train),
+            "detect": params.detect.model_copy(update={"batch_size": batch_size}),
+        }
     )
 
 
@@ -75,22 +80,22 @@ def _draw(path: Path, size: tuple[int, int], index: int) -> Annotation:
 
 def make_source(annotations: list[Annotation], params: Params, images: int) -> Source:
     """Return the pictures with their anchor targets, repeated until there are `images` of them."""
-    labelled = [label_annotation(annotation, params) for annotation in annotations]
+    labeled = [label_annotation(annotation, params) for annotation in annotations]
     repeated = list(islice(cycle(annotations), images))
-    targets = join_images(repeated, list(islice(cycle(labelled), images)), CLASS_NAMES)
+    targets = join_images(repeated, list(islice(cycle(labeled), images)), CLASS_NAMES)
     return Source(targets, [annotation.path for annotation in repeated], params)
 
 
 def make_batch(annotations: list[Annotation], params: Params) -> Batch:
     """Return the first batch of a training on the pictures."""
     source = make_source(annotations, params, params.train.batch_size)
-    return EpochBatches(source, [np.arange(params.train.batch_size)], phase=1, epoch=0)[0]
+    return EpochBatches(source, [np.arange(params.train.batch_size)], (1, 0), lambda batch: batch)[0]
 
 
-def random_detections(images: int, detections_an_image: int) -> tuple[Objects, Scored]:
+def random_detections(images: int, per_image: int) -> tuple[Objects, SplitDetections]:
     """Return objects and detections on as many images as asked for; half of the detections lie near an object."""
     rng = np.random.default_rng(0)
-    count, found = round(images * OBJECTS_AN_IMAGE), images * detections_an_image
+    count, found = round(images * OBJECTS_PER_IMAGE), images * per_image
     objects = Objects(
         np.sort(rng.integers(images, size=count)),
         _random_boxes(count, rng),
@@ -101,13 +106,18 @@ def random_detections(images: int, detections_an_image: int) -> tuple[Objects, S
     sides = np.tile(objects.boxes[near, 2:] - objects.boxes[near, :2], 2)
     jittered = objects.boxes[near] + JITTER * sides * rng.uniform(-1, 1, (len(near), 4)).astype(np.float32)
     far = found - len(near)
-    scored = Scored(
-        np.concatenate([objects.images[near], rng.integers(images, size=far)]),
-        np.concatenate([jittered, _random_boxes(far, rng)]),
+    owner = np.concatenate([objects.images[near], rng.integers(images, size=far)])
+    order = np.argsort(owner, kind="stable")
+    boxes = np.concatenate([jittered, _random_boxes(far, rng)])
+    labels = np.concatenate([objects.labels[near], rng.integers(1, len(CLASS_NAMES) + 1, far)])
+    return objects, SplitDetections(
+        [str(index) for index in range(images)],
+        CLASS_NAMES,
+        offsets(np.bincount(owner, minlength=images)),
+        boxes[order],
         rng.random(found, np.float32),
-        np.concatenate([objects.labels[near], rng.integers(1, len(CLASS_NAMES) + 1, far)]),
+        labels[order],
     )
-    return objects, scored
 
 
 def _random_boxes(count: int, rng: np.random.Generator) -> np.ndarray:

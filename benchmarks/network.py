@@ -1,86 +1,123 @@
 """Time training and detection: whole steps beside torchvision's and a matrix product, and split into parts."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from benchmarks.flops import count_flops, matrix_product
-from benchmarks.inputs import make_batch
+from benchmarks.inputs import CLASS_NAMES, make_batch
 from benchmarks.loop import training_from_files
-from benchmarks.machine import allocated_memory, peak_memory, reset_peak_memory
-from benchmarks.setup import Setup, Tables
-from benchmarks.split import Part, detection_parts, split_seconds, training_parts
-from benchmarks.timing import MILLISECONDS, Measurement, interleave, measurement, ratio
+from benchmarks.measure import (
+    MILLISECONDS,
+    Measurement,
+    Tables,
+    interleave,
+    measurement,
+    milliseconds,
+    peak_memory,
+    ratio,
+    reset_peak_memory,
+    seconds_by_region,
+)
+from benchmarks.setup import Setup
 from benchmarks.torchvision_model import (
     build_rival,
-    count_rival_rois,
     rival_detect,
     rival_inputs,
     rival_optimizer,
     rival_training_step,
 )
-from benchmarks.workloads import build_model, count_rois, training_step
 from frcnn.allocation import keep_freed_memory, return_freed_memory
-from frcnn.pytorch.faster_rcnn import Batch, FasterRCNN
-from frcnn.pytorch.optimizer import build_optimizer
+from frcnn.detector.batch import Batch
+from frcnn.detector.config import detector_config
+from frcnn.params import Params
+from frcnn.pytorch.faster_rcnn import FasterRCNN
+from frcnn.pytorch.inputs import ImageInputs, batch_inputs, to_device
+from frcnn.pytorch.learner import TorchLearner
 
 OURS, RIVAL, KERAS, PRODUCT = "frcnn", "torchvision", "tensorflow float32", "matrix product"
 GIGA = 1e9
+# The record_function regions of a step, in the order of their turn.
+DETECTION = ("backbone", "rpn", "proposals", "roi_pooling", "head", "postprocessing")
+TRAINING = ("backbone", "rpn", "proposals", "sampling", "roi_pooling", "head", "losses", "backward", "optimizer")
+# Mean and spread of the outputs over an image. NMS then leaves more proposals than are kept, as with a trained
+# network, and some hundreds of (RoI, class) pairs pass the score threshold.
+OBJECTNESS_STD, RPN_DELTA_STD, CLASS_STD, BACKGROUND_MEAN, ROI_DELTA_STD = 1.0, 0.2, 2.0, 4.0, 0.5
 Call = Callable[[], Any]
-
-
-@dataclass(frozen=True)
-class Rival:
-    """torchvision's model and what it is asked to do at a precision."""
-
-    model: nn.Module
-    step: Callable[[torch.dtype], Any]
 
 
 def training(setup: Setup) -> Tables:
     """Measure training: on a batch that is on the device already, by part, and from files; the rate is 0."""
-    batch = make_batch(setup.annotations, setup.params).to(setup.device)
-    model = build_model(setup.params, batch, training=True)
-    optimizer = build_optimizer(model, setup.params.train)
-    step = partial(training_step, model, optimizer, batch, setup.params.train, setup.precision)
+    batch = make_batch(setup.annotations, setup.params)
+    model = build_model(setup, batch, training=True)
+    learner = TorchLearner(model, setup.params.train, setup.device, setup.precision)
+    inputs = to_device(batch_inputs(batch, model.config), setup.device)
+
+    def step() -> None:
+        learner.backward(inputs, setup.batch_size, 1, True, (0,))
+        learner.update(0.0)
+
     whole = _measure(setup, "training", step, model, batch)
-    parts = _by_part(setup, step, training_parts(model, optimizer))
     return {
         "training step": whole,
-        "training step by part": parts,
+        "training step by part": _by_part(setup, step, TRAINING),
         "training from JPEG files": training_from_files(setup, model, whole[0].median / MILLISECONDS),
     }
 
 
 def detection(setup: Setup) -> Tables:
     """Measure detection in a batch that is on the device already."""
-    batch = make_batch(setup.annotations, setup.params).to(setup.device)
-    model = build_model(setup.params, batch, training=False)
-    step = partial(model.detect, batch.images, batch.sizes, setup.params.detect, setup.precision)
+    batch = make_batch(setup.annotations, setup.params)
+    model = build_model(setup, batch, training=False)
+    pictures = to_device(batch_inputs(batch, model.config).pictures, setup.device)
+    step = partial(model.detect, pictures, setup.params.detect, setup.precision)
     whole = _measure(setup, "detection", step, model, batch)
-    return {"detection": whole, "detection by part": _by_part(setup, step, detection_parts(model))}
+    return {"detection": whole, "detection by part": _by_part(setup, step, DETECTION)}
 
 
-def _training_rival(setup: Setup, model: FasterRCNN, batch: Batch) -> Rival:
-    rival = build_rival(model, setup.params)
-    inputs = rival_inputs(batch, model.config.preprocessing)
-    return Rival(rival, partial(rival_training_step, rival, rival_optimizer(rival, setup.params), inputs))
+def build_model(setup: Setup, batch: Batch, training: bool) -> FasterRCNN:
+    """Return a network on its device, ready to train or to detect, with random but typical weights."""
+    torch.manual_seed(0)
+    network = FasterRCNN(detector_config(CLASS_NAMES, setup.params))
+    network = network.to(setup.device).to(memory_format=torch.channels_last).train(training)
+    pictures = batch_inputs(batch, network.config).pictures
+    _make_typical(network, to_device(pictures, setup.device), setup.params)
+    return network
 
 
-def _detection_rival(setup: Setup, model: FasterRCNN, batch: Batch) -> Rival:
-    rival = build_rival(model, setup.params)
-    images, _ = rival_inputs(batch, model.config.preprocessing)
-    return Rival(rival, partial(rival_detect, rival, images))
+def _make_typical(model: FasterRCNN, pictures: ImageInputs, params: Params) -> None:
+    """Rescale the output layers so that each channel has the mean and spread that is named above."""
+    background = torch.zeros(len(CLASS_NAMES) + 1)
+    background[0] = BACKGROUND_MEAN
+    zero = torch.zeros(1)
+    wanted = [
+        (model.rpn.objectness, zero, OBJECTNESS_STD),
+        (model.rpn.deltas, zero, RPN_DELTA_STD),
+        (model.predictor.classes, background, CLASS_STD),
+        (model.predictor.deltas, zero, ROI_DELTA_STD),
+    ]
+    hooks = [layer.register_forward_hook(_standardize(mean, std)) for layer, mean, std in wanted]
+    model.detect(pictures, params.detect)
+    for hook in hooks:
+        hook.remove()
 
 
-def _keras(what: str, setup: Setup, model: FasterRCNN, batch: Batch) -> Call:
-    from benchmarks import keras_network  # TensorFlow is imported only where it is asked for
+def _standardize(mean: Tensor, std: float) -> Callable[[nn.Module, Any, Tensor], Tensor]:
+    """Return a hook that changes a layer, and the output it is called with, to this mean and spread per channel."""
 
-    return getattr(keras_network, f"keras_{what}")(model, batch, setup.params)
+    def hook(layer: Any, inputs: Any, output: Tensor) -> Tensor:
+        rows = output.movedim(1, -1)
+        axes = tuple(range(rows.ndim - 1))
+        scale = std / rows.std(axes)
+        shift = mean.to(output.device) - rows.mean(axes) * scale
+        layer.weight.mul_(scale.view(-1, *[1] * (layer.weight.ndim - 1)))
+        layer.bias.mul_(scale).add_(shift)
+        return (rows * scale + shift).movedim(-1, 1)
+
+    return hook
 
 
 def _measure(setup: Setup, what: str, step: Call, model: FasterRCNN, batch: Batch) -> list[Measurement]:
@@ -89,26 +126,27 @@ def _measure(setup: Setup, what: str, step: Call, model: FasterRCNN, batch: Batc
     for _ in range(2):
         step()
     memory = measurement("peak memory", "MiB", [peak_memory(setup.device)])
-    flops, rois = count_flops(step), count_rois(step)
-    make_rival = partial(_training_rival if what == "training" else _detection_rival, setup, model, batch)
-    rivals, counts = _rivals(setup, make_rival) if setup.against_torchvision else ({}, [])
+    flops = count_flops(step)
+    rivals, counts = _rivals(setup, what, model, batch) if setup.against_torchvision else ({}, [])
     if setup.against_keras:
-        rivals[KERAS] = _keras(what, setup, model, batch)
+        from benchmarks import keras_network  # TensorFlow is imported only where it is asked for
+
+        rivals[KERAS] = getattr(keras_network, f"keras_{what}")(model, batch, setup.params)
     product, product_flops = matrix_product(setup.device, setup.precision)
     functions = {OURS: step} | rivals | {PRODUCT: product}
-    seconds = interleave(functions, setup.repeats, setup.device, partial(_allocate_as_usual, setup.device))
+    seconds = interleave(functions, setup.repeats, partial(_allocate_as_usual, setup.device))
     ours = seconds[OURS]
     achieved, best = [flops / s / GIGA for s in ours], [product_flops / s / GIGA for s in seconds[PRODUCT]]
     rows = [
-        _milliseconds("step", ours),
+        milliseconds("step", ours),
         measurement("images per second", "1/s", [setup.batch_size / s for s in ours]),
         measurement("achieved", "GFLOP/s", achieved),
         measurement(PRODUCT, "GFLOP/s", best),
         ratio(f"achieved / {PRODUCT}", achieved, best),
     ]
     for name in rivals:
-        rows += [_milliseconds(name, seconds[name]), ratio(f"{name} / {OURS}", seconds[name], ours)]
-    return [*rows, *_counts("", flops, rois), memory, *counts]
+        rows += [milliseconds(name, seconds[name]), ratio(f"{name} / {OURS}", seconds[name], ours)]
+    return [*rows, measurement("arithmetic", "GFLOP", [flops / GIGA]), memory, *counts]
 
 
 def _allocate_as_usual(device: torch.device, name: str) -> None:
@@ -121,33 +159,30 @@ def _allocate_as_usual(device: torch.device, name: str) -> None:
         keep_freed_memory()
 
 
-def _rivals(setup: Setup, make_rival: Callable[[], Rival]) -> tuple[dict[str, Call], list[Measurement]]:
-    """Build torchvision's model; return what is timed of it, and its counts and, on CUDA, peak memory."""
-    before = allocated_memory(setup.device)
-    rival = make_rival()
+def _rivals(setup: Setup, what: str, model: FasterRCNN, batch: Batch) -> tuple[dict[str, Call], list[Measurement]]:
+    """Build torchvision's model; return what is timed of it, and its arithmetic and, on CUDA, peak memory."""
+    cuda = setup.device.type == "cuda"
+    before = torch.cuda.memory_allocated(setup.device) if cuda else 0
+    rival = build_rival(model, setup.params)
+    inputs = rival_inputs(batch, model.config.preprocessing, setup.device)
+    if what == "training":
+        step = partial(rival_training_step, rival, rival_optimizer(rival, setup.params), inputs)
+    else:
+        step = partial(rival_detect, rival, inputs[0])
     reset_peak_memory(setup.device)
     for _ in range(2):
-        rival.step(torch.float32)
-    memory = peak_memory(setup.device) - before
-    plain = partial(rival.step, torch.float32)
-    counts = _counts(f"{RIVAL}: ", count_flops(plain), count_rival_rois(rival.model, plain))
-    if setup.device.type == "cuda":  # the peak of a process on the CPU is that of both models
+        step(torch.float32)
+    memory = peak_memory(setup.device) - before / 2**20
+    plain = partial(step, torch.float32)
+    counts = [measurement(f"{RIVAL}: arithmetic", "GFLOP", [count_flops(plain) / GIGA])]
+    if cuda:  # the peak of a process on the CPU is that of both models
         counts.append(measurement(f"{RIVAL}: peak memory, float32", "MiB", [memory]))
     calls: dict[str, Call] = {f"{RIVAL} float32": plain}
     if setup.precision != torch.float32:
-        calls[f"{RIVAL} autocast"] = partial(rival.step, setup.precision)
+        calls[f"{RIVAL} autocast"] = partial(step, setup.precision)
     return calls, counts
 
 
-def _counts(prefix: str, flops: int, rois: dict[str, float]) -> list[Measurement]:
-    rows = [measurement(f"{prefix}arithmetic", "GFLOP", [flops / GIGA])]
-    return rows + [measurement(f"{prefix}{name} an image", "", [count]) for name, count in rois.items()]
-
-
-def _by_part(setup: Setup, step: Call, parts: list[Part]) -> list[Measurement]:
-    seconds = split_seconds(step, parts, setup.repeats, setup.device)
-    return [_milliseconds(name, values) for name, values in seconds.items()]
-
-
-def _milliseconds(what: str, seconds: list[float]) -> Measurement:
-    return measurement(what, "ms", [second * MILLISECONDS for second in seconds])
+def _by_part(setup: Setup, step: Call, regions: tuple[str, ...]) -> list[Measurement]:
+    seconds = seconds_by_region(step, regions, setup.repeats, setup.device)
+    return [milliseconds(name, [value]) for name, value in seconds.items()]

@@ -5,11 +5,8 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.timing import Measurement
 from frcnn.data.voc.annotation import Annotation
 from frcnn.params import Params
-
-Tables = dict[str, list[Measurement]]  # by title
 
 
 @dataclass(frozen=True)
@@ -18,7 +15,7 @@ class Setup:
 
     Attributes:
         params: with the sizes of input and batch (benchmarks.inputs.fit_params).
-        annotations: drawn pictures.
+        annotations: of generated pictures.
         scratch: folder for temporary files.
         workers: processes that load pictures in training.
         against_torchvision: time torchvision's model, too.

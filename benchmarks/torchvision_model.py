@@ -5,7 +5,6 @@ remain: float32 images, labels of the anchors in the step, sampling, RoIAlign wi
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
@@ -17,11 +16,12 @@ from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
 from torchvision.models.detection.rpn import AnchorGenerator
 from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign
 
-from benchmarks.timing import recorded
+from frcnn.backbones import BACKBONES
+from frcnn.detector.batch import Batch
 from frcnn.detector.config import Preprocessing
 from frcnn.errors import UserError
 from frcnn.params import Params
-from frcnn.pytorch.faster_rcnn import Batch, FasterRCNN
+from frcnn.pytorch.faster_rcnn import FasterRCNN
 
 TRUNK = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3")
 
@@ -34,7 +34,7 @@ def build_rival(ours: FasterRCNN, params: Params) -> Any:
     """
     if params.model.width != 64:
         raise UserError(f"--against torchvision: it has no ResNet of model.width {params.model.width}; set 64")
-    backbone, head = _vgg(params) if params.model.backbone.startswith("vgg") else _resnet(params)
+    backbone, head = _vgg(params) if BACKBONES[params.model.backbone].family == "vgg" else _resnet(params)
     anchors, train, detect = params.anchors, params.train, params.detect
     sizes = tuple(anchors.anchor_sizes)
     mean, std = _normalization(ours.config.preprocessing)
@@ -46,22 +46,22 @@ def build_rival(ours: FasterRCNN, params: Params) -> Any:
         image_std=std,
         size_divisible=1,
         rpn_anchor_generator=AnchorGenerator((sizes,), (tuple(anchors.anchor_ratios),)),
-        rpn_pre_nms_top_n_train=train.pre_nms_topk,
-        rpn_post_nms_top_n_train=train.post_nms_topk,
+        rpn_pre_nms_top_n_train=train.rpn.pre_nms_topk,
+        rpn_post_nms_top_n_train=train.rpn.post_nms_topk,
         rpn_pre_nms_top_n_test=detect.pre_nms_topk,
         rpn_post_nms_top_n_test=detect.post_nms_topk,
-        rpn_nms_thresh=params.model.rpn_nms_threshold,
-        rpn_batch_size_per_image=train.rpn_batch,
-        box_roi_pool=MultiScaleRoIAlign(["0"], params.model.roi_size, params.model.roi_sampling_ratio),
+        rpn_nms_thresh=params.model.proposals.nms_threshold,
+        rpn_batch_size_per_image=train.rpn.batch_size,
+        box_roi_pool=MultiScaleRoIAlign(["0"], params.model.roi_pool.size, params.model.roi_pool.sampling_ratio),
         box_head=head,
         box_predictor=FastRCNNPredictor(ours.head.out_channels, len(ours.config.class_names) + 1),
-        box_batch_size_per_image=train.roi_batch,
-        box_positive_fraction=train.roi_pos_fraction,
+        box_batch_size_per_image=train.roi.batch_size,
+        box_positive_fraction=train.roi.positive_fraction,
         box_score_thresh=detect.score_threshold,
         box_nms_thresh=detect.nms_threshold,
         box_detections_per_img=detect.max_detections or detect.post_nms_topk * len(ours.config.class_names),
     )
-    rival.rpn.min_size = params.model.proposal_min_size
+    rival.rpn.min_size = params.model.proposals.min_size
     _copy_weights(ours, rival, len(sizes), len(anchors.anchor_ratios))
     return rival.to(next(ours.parameters()).device).train(ours.training)
 
@@ -108,15 +108,18 @@ def _copy_weights(ours: FasterRCNN, rival: Any, sizes: int, ratios: int) -> None
         predictor.bbox_pred.state_dict()[key].zero_()[4:].copy_(tensor)  # the first four: the background's
 
 
-def rival_inputs(batch: Batch, how: Preprocessing) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
-    """Return a batch as torchvision takes it: images (3, H, W) float32 in 0..1, and boxes and labels, on its device."""
-    ordered = batch.images.flip(1) if how.order == "BGR" else batch.images
+def rival_inputs(
+    batch: Batch, how: Preprocessing, device: torch.device
+) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
+    """Return a batch as torchvision takes it: images (3, H, W) float32 in 0..1, and boxes and labels, on a device."""
+    pixels = torch.from_numpy(batch.images).permute(0, 3, 1, 2)
+    ordered = pixels.flip(1) if how.order == "BGR" else pixels
     images = [
-        image[:, :height, :width].float().contiguous() / 255
+        (image[:, :height, :width].float().contiguous() / 255).to(device)
         for image, (width, height) in zip(ordered, batch.sizes, strict=True)
     ]
     targets = [
-        {"boxes": boxes[labels > 0], "labels": labels[labels > 0]}
+        {"boxes": torch.from_numpy(boxes[labels > 0]).to(device), "labels": torch.from_numpy(labels[labels > 0]).to(device)}
         for boxes, labels in zip(batch.gt_boxes, batch.gt_labels, strict=True)
     ]
     return images, targets
@@ -125,7 +128,7 @@ def rival_inputs(batch: Batch, how: Preprocessing) -> tuple[list[Tensor], list[d
 def rival_optimizer(rival: nn.Module, params: Params) -> torch.optim.Optimizer:
     """Return SGD as torchvision's training script builds it, with a rate that leaves the weights as they are."""
     trained = [parameter for parameter in rival.parameters() if parameter.requires_grad]
-    return torch.optim.SGD(trained, lr=0.0, momentum=params.train.momentum, weight_decay=params.train.weight_decay)
+    return torch.optim.SGD(trained, lr=0.0, momentum=params.train.optimizer.momentum, weight_decay=params.train.optimizer.weight_decay)
 
 
 def rival_training_step(
@@ -158,14 +161,3 @@ def _as_users_have_it(device: torch.device, precision: torch.dtype) -> ExitStack
     if precision != torch.float32:
         stack.enter_context(torch.autocast(device.type, dtype=precision))
     return stack
-
-
-def count_rival_rois(rival: Any, call: Callable[[], Any]) -> dict[str, float]:
-    """Return the mean number of proposals and of classified RoIs an image in a call of torchvision's model."""
-    with recorded(rival.rpn, "forward") as proposed, recorded(rival.roi_heads.box_roi_pool, "forward") as pooled:
-        call()
-    [(proposals, _)], [features] = proposed, pooled
-    return {
-        "proposals": sum(map(len, proposals)) / len(proposals),
-        "RoIs": len(features) / len(proposals),
-    }
