@@ -16,7 +16,7 @@ from frcnn.pytorch.inputs import Inputs
 from frcnn.pytorch.learner import TorchLearner
 from frcnn.training.loop import Job, Report, train_phase
 
-FREEZE = Phase(epochs=1, learning_rate=1e-30)  # random weights stay what they are
+FREEZE = Phase.model_construct(epochs=1, learning_rate=0.0, warmup_steps=0)  # random weights stay what they are
 READ_AHEAD = 2  # batches that each loading process prepares before they are asked for
 
 
