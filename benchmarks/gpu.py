@@ -4,7 +4,7 @@ Run it from the repository with any Python that has the packages of pyproject.to
 
     python benchmarks/gpu.py --out FOLDER
 
-It calls `frcnn bench` once a case and joins the CSV files as FOLDER/gpu.csv. A case that fails is left out and named
+It calls `python -m benchmarks` once per case and joins the CSV files as FOLDER/gpu.csv. A case that fails is left out and named
 in the last line; then the exit code is 1.
 """
 
@@ -17,12 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-BENCH = [sys.executable, "-c", "from stages.cli import main; main()", "bench"]
+WORKERS = 8  # processes that load pictures
+BENCH = [sys.executable, "-m", "benchmarks"]
 
 
 @dataclass(frozen=True)
 class Case:
-    """One call of `frcnn bench`."""
+    """One call of the benchmark."""
 
     name: str
     backbone: str
@@ -71,7 +72,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("benchmarks"), help="folder of the CSV files")
     parser.add_argument("--cases", default=",".join(case.name for case in CASES), help="some of them, with commas")
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("more", nargs="*", help="after --: further options of frcnn bench")
+    parser.add_argument("more", nargs="*", help="after --: further options of the benchmark")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, str]] = []
@@ -92,8 +93,9 @@ def main() -> int:
 def run_case(case: Case, out: Path, more: list[str]) -> list[dict[str, str]]:
     """Return the figures of a case with its name, none if it failed."""
     file = out.resolve() / f"{case.name}.csv"
-    options = ["--backbone", case.backbone, "--batch", str(case.batch), "--only", case.parts, "--out", str(file)]
-    command = [*BENCH, *options, "--precision", "bf16", "--against", "torchvision", *more]
+    changes = ["-S", f"model.backbone={case.backbone}", "-S", "train.precision=bf16", "--against", "torchvision"]
+    options = ["--batch", str(case.batch), "--only", case.parts, "--workers", str(WORKERS), "--out", str(file)]
+    command = [*BENCH, *changes, *options, *more]
     print(f"== {case.name}: {' '.join(command[3:])}", flush=True)
     done = subprocess.run(command, cwd=ROOT, env=os.environ | {"COLUMNS": "100"})
     if done.returncode:

@@ -23,6 +23,7 @@ import tensorflow as tf  # isort: skip - after torchvision, which loads what cra
 
 from frcnn.keras.roi_max_pool import _bin_edges
 from frcnn.keras.roi_pool import pool_rois
+from frcnn.params import RoIPool
 
 ROWS, COLUMNS, DEPTH, STRIDE = 37, 50, 512, 16
 ROIS, SIZE, SAMPLING_RATIO = 128, 7, 2
@@ -99,8 +100,8 @@ def by_tensorflow(
 
 def our_pool(op: str) -> Pool:
     """Return our pooling of all RoIs."""
-    options = {"op": op, "size": SIZE, "sampling_ratio": SAMPLING_RATIO, "clip": True, "stride": STRIDE}
-    return lambda features, rois: pool_rois(features, tf.constant(GRIDS), rois, **options)
+    settings = RoIPool.model_validate({"op": op, "size": SIZE, "sampling_ratio": SAMPLING_RATIO})
+    return lambda features, rois: pool_rois(features, tf.constant(GRIDS), rois, settings)
 
 
 def loop(op: str) -> Pool:

@@ -24,20 +24,21 @@ from PIL import Image
 
 from frcnn import boxes
 from frcnn.data.resizing.sizes import box_scale
-from frcnn.data.voc.dataset import read_annotations
-from frcnn.evaluation.voc_ap import Scored, evaluate_arrays, join_objects, mean_ap
+from frcnn.data.voc.dataset import VocDataset
+from frcnn.detections.detections import join_detections
+from frcnn.detector.batch import pad_images
+from frcnn.detector.config import LOSSES
+from frcnn.detector.run import detect_pictures, resize_picture
+from frcnn.evaluation.voc_ap import evaluate, mean_ap
 from frcnn.keras import rpn, sampling
-from frcnn.keras.inputs import batch_inputs, image_inputs
+from frcnn.keras.inputs import image_inputs
 from frcnn.keras.learner import KerasLearner
-from frcnn.params import Detect, Params, load_params
-from frcnn.pytorch.faster_rcnn import LOSSES
-from frcnn.pytorch.inference import detect_images, pad_images
-from frcnn.pytorch.inference import prepare as resize_picture
+from frcnn.params import Detect, Params, RPNTraining, load_params
 from frcnn.sources.synthetic import draw_dataset
 from frcnn.training.batches import EpochBatches
 from frcnn.training.log import NonFiniteLoss
 from frcnn.training.loop import Job, train_phase
-from frcnn.training.setup import Prepared, prepare
+from frcnn.training.setup import Inputs, Setup, set_up
 from stages.anchors import run as anchors_stage
 
 import tensorflow as tf  # isort: skip - after torchvision, which loads what crashes after TensorFlow
@@ -46,7 +47,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CHANGES = ["train.framework=tensorflow", "train_phase1.epochs=4"]
 OPTIMIZERS = {
     "AdamW": ["train_phase1.learning_rate=0.002"],
-    "SGD": ["train.optimizer=sgd", "train.weight_decay=0.0005", "train_phase1.learning_rate=0.01"],
+    "SGD": ["train.optimizer.name=sgd", "train.optimizer.weight_decay=0.0005", "train_phase1.learning_rate=0.01"],
 }
 VARIANTS = ("stopped", "targets not stopped")
 LOG_STEPS = 10
@@ -75,7 +76,7 @@ def main() -> None:
         draw_dataset(folder / "dataset", train_images=images, val_images=1, test_images=images // 3, seed=1, workers=1)
         for optimizer, seed, variant in product(OPTIMIZERS, options.seeds, VARIANTS):
             changes = [*CHANGES, *OPTIMIZERS[optimizer], f"train.seed={seed}"]
-            params = load_params(ROOT / "params.demo.yaml", changes)
+            params = load_params(Path("demo"), changes)
             rows += train(folder, params, {"optimizer": optimizer, "seed": str(seed), "variant": variant})
     with (out / "keras-stop-gradient.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
@@ -87,22 +88,22 @@ def main() -> None:
 
 def train(folder: Path, params: Params, about: dict[str, str]) -> list[dict[str, Any]]:
     """Train one variant, print its figures and return its losses, every `LOG_STEPS` steps."""
-    anchors_stage(ROOT / "params.demo.yaml", None, folder / "dataset", folder / "anchors.h5", workers=1)
-    ready = prepare(params, 1, folder / "dataset", folder / "anchors.h5", folder, "cpu")
+    anchors_stage(Path("demo"), None, folder / "dataset", folder / "anchors.h5", workers=1)
+    setup = set_up(params, 1, Inputs(folder / "dataset", folder / "anchors.h5", None), "cpu")
     job = Job(
-        1, params.train_phase1, ready.source, ready.fingerprint, folder / f"{'-'.join(about.values())}.pt",
+        1, params.train_phase1, setup.source, setup.fingerprint, folder / f"{'-'.join(about.values())}.pt",
         log_steps=LOG_STEPS,
     )  # fmt: skip
     with targets_stopped(about["variant"] == "stopped"):
-        learner = ready.learner()
+        learner = setup.learner()
         assert isinstance(learner, KerasLearner)
-        before = leak(learner, ready)
+        before = leak(learner, setup)
         try:
             rows = train_phase(learner, job, lambda report: None, lambda: False, lambda text: None)
         except NonFiniteLoss as error:
             print(*about.values(), error, sep=", ", flush=True)
             return []
-        after = leak(learner, ready)
+        after = leak(learner, setup)
     found = score(learner, folder / "dataset"), recall(learner, folder / "dataset")
     print(
         f"{', '.join(about.values())}: mAP {found[0]:.3f}, recall of the proposals {found[1]:.3f}; "
@@ -123,12 +124,12 @@ def targets_stopped(stopped: bool) -> Iterator[None]:
         rpn.tf = sampling.tf = tf  # type: ignore[attr-defined]
 
 
-def leak(learner: KerasLearner, ready: Prepared) -> float:
+def leak(learner: KerasLearner, setup: Setup) -> float:
     """Return the norm of the RoI losses' gradient to the RPN's box layer over that of its own loss, in one batch."""
-    batch = EpochBatches(ready.source, [np.arange(8)], 1, 0)[0]
+    inputs = EpochBatches(setup.source, [np.arange(8)], (1, 0), learner.to_inputs)[0]
     weight = learner.model.rpn.deltas.weight.value
     with tf.GradientTape(persistent=True) as tape:
-        losses = learner.model.losses(batch_inputs(batch, learner.config), learner.train, training=False)
+        losses = learner.model.losses(inputs, learner.train, training=False)
         of_rois = tf.reduce_sum(losses["loss_roi_cls"] + losses["loss_roi_box"])
         own = tf.reduce_sum(losses["loss_rpn_box"])
     foreign = tape.gradient(of_rois, weight, unconnected_gradients="zero")
@@ -137,25 +138,22 @@ def leak(learner: KerasLearner, ready: Prepared) -> float:
 
 def score(learner: KerasLearner, dataset: Path) -> float:
     """Return the mAP (11-point, IoU 0.5) on the test pictures."""
-    annotations = read_annotations(dataset, "test", "voc")
+    annotations = VocDataset(dataset).annotations("test", "voc")
     with learner.evaluating() as detector:
         pictures = [np.asarray(Image.open(item.path).convert("RGB")) for item in annotations]
-        found = [detect_images(detector, [picture], Detect(post_nms_topk=50))[0] for picture in pictures]
-    scored = Scored(
-        np.repeat(np.arange(len(found)), [len(each["scores"]) for each in found]),
-        *(np.concatenate([each[key] for each in found]) for key in ("boxes", "scores", "labels")),
-    )
-    return mean_ap(evaluate_arrays(join_objects(annotations), scored, learner.config.class_names, 0.5), "voc07")
+        found = [detect_pictures(detector, [picture], Detect(post_nms_topk=50))[0] for picture in pictures]
+    ids = [annotation.image_id for annotation in annotations]
+    return mean_ap(evaluate(annotations, join_detections(ids, learner.config.class_names, found), 0.5), "voc07")
 
 
 def recall(learner: KerasLearner, dataset: Path) -> float:
     """Return the share of the test pictures' objects that some of 200 proposals covers with an IoU of 0.5."""
     model, covered = learner.model, []
-    for item in read_annotations(dataset, "test", "voc"):
+    for item in VocDataset(dataset).annotations("test", "voc"):
         picture = resize_picture(np.asarray(Image.open(item.path).convert("RGB")), model.config.data)
         size = picture.shape[1], picture.shape[0]
         inputs = image_inputs(pad_images([picture]), [size], model.config)
-        proposals, real = model._propose(model._extract(inputs, False), inputs, 400, 200)
+        proposals, real = model._propose(model._extract(inputs, False), inputs, RPNTraining(pre_nms_topk=400, post_nms_topk=200))
         scale = box_scale((item.width, item.height), model.config.data)
         overlaps = boxes.iou(tf.boolean_mask(proposals, real).numpy(), item.boxes * scale)
         covered.append(overlaps.max(0, initial=0) >= 0.5)
