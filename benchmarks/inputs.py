@@ -14,9 +14,9 @@ from frcnn.anchors.targets import join_images
 from frcnn.arrays import offsets
 from frcnn.data.resizing.sizes import LEAST_SIDE, resized_size
 from frcnn.data.voc.annotation import Annotation
-from frcnn.errors import UserError
 from frcnn.detections.detections import SplitDetections
 from frcnn.detector.batch import Batch
+from frcnn.errors import UserError
 from frcnn.evaluation.voc_ap import Objects
 from frcnn.params import Data, Params
 from frcnn.sources.shapes import draw_picture

@@ -16,8 +16,7 @@ import torchvision
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.machine import describe
-from benchmarks.timing import MILLISECONDS, interleave, measurement, ratio
+from benchmarks.measure import describe, interleave, milliseconds, ratio
 
 import tensorflow as tf  # isort: skip - after torchvision, which loads what crashes after TensorFlow
 
@@ -51,17 +50,17 @@ def main() -> None:
     machine = describe(CPU)
     Console(width=120).print(
         table,
-        f"{machine['cpu']}, {machine['cores']} cores, TensorFlow {tf.__version__}, "
+        f"{machine['cpu']}, {machine['threads']} threads, TensorFlow {tf.__version__}, "
         f"torch {machine['torch']}, {machine['date']}",
     )
 
 
 def random_rois(rng: np.random.Generator) -> np.ndarray:
-    """Return (1, ROIS, 4) float32: boxes of 32 to 512 px a side, cut at the border of the image."""
+    """Return (1, ROIS, 4) float32: boxes of 32 to 512 px per side, cut at the border of the image."""
     extent = np.array([COLUMNS, ROWS]) * STRIDE
-    centre = rng.uniform(0, extent, (ROIS, 2))
+    center = rng.uniform(0, extent, (ROIS, 2))
     half = np.exp(rng.uniform(np.log(16), np.log(256), (ROIS, 2)))
-    return np.concatenate([np.maximum(centre - half, 0), np.minimum(centre + half, extent)], 1)[None].astype(np.float32)
+    return np.concatenate([np.maximum(center - half, 0), np.minimum(center + half, extent)], 1)[None].astype(np.float32)
 
 
 def row(op: str, backward: bool, features: np.ndarray, rois: np.ndarray, repeats: int) -> list[str]:
@@ -72,10 +71,10 @@ def row(op: str, backward: bool, features: np.ndarray, rois: np.ndarray, repeats
         THEIRS: by_torchvision(op, backward, features, rois, cotangent),
         LOOP: by_tensorflow(loop(op), backward, features, rois, cotangent),
     }
-    seconds = interleave(functions, repeats, CPU)
+    seconds = interleave(functions, repeats)
     cells = []
     for name in functions:
-        found = measurement(name, "ms", [second * MILLISECONDS for second in seconds[name]])
+        found = milliseconds(name, seconds[name])
         cells.append(f"{found.median:.1f} ({found.low:.1f} to {found.high:.1f})")
     return cells + [f"{ratio(name, seconds[name], seconds[OURS]).median:.2f}" for name in (THEIRS, LOOP)]
 

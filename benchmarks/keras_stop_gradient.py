@@ -153,7 +153,9 @@ def recall(learner: KerasLearner, dataset: Path) -> float:
         picture = resize_picture(np.asarray(Image.open(item.path).convert("RGB")), model.config.data)
         size = picture.shape[1], picture.shape[0]
         inputs = image_inputs(pad_images([picture]), [size], model.config)
-        proposals, real = model._propose(model._extract(inputs, False), inputs, RPNTraining(pre_nms_topk=400, post_nms_topk=200))
+        proposals, real = model._propose(
+            model._extract(inputs, False), inputs, RPNTraining(pre_nms_topk=400, post_nms_topk=200)
+        )
         scale = box_scale((item.width, item.height), model.config.data)
         overlaps = boxes.iou(tf.boolean_mask(proposals, real).numpy(), item.boxes * scale)
         covered.append(overlaps.max(0, initial=0) >= 0.5)

@@ -88,7 +88,9 @@ def calls_per_repetition(seconds: float) -> int:
     return max(1, math.ceil(LEAST_SECONDS / seconds))
 
 
-def seconds_by_region(step: Callable[[], Any], regions: Sequence[str], repeats: int, device: torch.device) -> dict[str, float]:
+def seconds_by_region(
+    step: Callable[[], Any], regions: Sequence[str], repeats: int, device: torch.device
+) -> dict[str, float]:
     """Return the mean seconds per call that `record_function` regions take, and under "other" the rest."""
     cuda = device.type == "cuda"
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]

@@ -52,7 +52,7 @@ Call = Callable[[], Any]
 def training(setup: Setup) -> Tables:
     """Measure training: on a batch that is on the device already, by part, and from files; the rate is 0."""
     batch = make_batch(setup.annotations, setup.params)
-    model = build_model(setup, batch, training=True)
+    model = build_model(setup.params, batch, setup.device, training=True)
     learner = TorchLearner(model, setup.params.train, setup.device, setup.precision)
     inputs = to_device(batch_inputs(batch, model.config), setup.device)
 
@@ -71,20 +71,19 @@ def training(setup: Setup) -> Tables:
 def detection(setup: Setup) -> Tables:
     """Measure detection in a batch that is on the device already."""
     batch = make_batch(setup.annotations, setup.params)
-    model = build_model(setup, batch, training=False)
+    model = build_model(setup.params, batch, setup.device, training=False)
     pictures = to_device(batch_inputs(batch, model.config).pictures, setup.device)
     step = partial(model.detect, pictures, setup.params.detect, setup.precision)
     whole = _measure(setup, "detection", step, model, batch)
     return {"detection": whole, "detection by part": _by_part(setup, step, DETECTION)}
 
 
-def build_model(setup: Setup, batch: Batch, training: bool) -> FasterRCNN:
-    """Return a network on its device, ready to train or to detect, with random but typical weights."""
+def build_model(params: Params, batch: Batch, device: torch.device, training: bool) -> FasterRCNN:
+    """Return a network on a device, ready to train or to detect, with random but typical weights."""
     torch.manual_seed(0)
-    network = FasterRCNN(detector_config(CLASS_NAMES, setup.params))
-    network = network.to(setup.device).to(memory_format=torch.channels_last).train(training)
-    pictures = batch_inputs(batch, network.config).pictures
-    _make_typical(network, to_device(pictures, setup.device), setup.params)
+    network = FasterRCNN(detector_config(CLASS_NAMES, params))
+    network = network.to(device).to(memory_format=torch.channels_last).train(training)
+    _make_typical(network, to_device(batch_inputs(batch, network.config).pictures, device), params)
     return network
 
 

@@ -5,7 +5,7 @@ from itertools import count
 
 import numpy as np
 
-from benchmarks.inputs import CLASS_NAMES, make_source, random_detections
+from benchmarks.inputs import make_source, random_detections
 from benchmarks.measure import Tables, interleave, measurement, milliseconds, one_thread
 from benchmarks.setup import Setup
 from frcnn.anchors.label import label_annotation

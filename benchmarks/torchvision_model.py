@@ -119,7 +119,10 @@ def rival_inputs(
         for image, (width, height) in zip(ordered, batch.sizes, strict=True)
     ]
     targets = [
-        {"boxes": torch.from_numpy(boxes[labels > 0]).to(device), "labels": torch.from_numpy(labels[labels > 0]).to(device)}
+        {
+            "boxes": torch.from_numpy(boxes[labels > 0]).to(device),
+            "labels": torch.from_numpy(labels[labels > 0]).to(device),
+        }
         for boxes, labels in zip(batch.gt_boxes, batch.gt_labels, strict=True)
     ]
     return images, targets
@@ -128,7 +131,9 @@ def rival_inputs(
 def rival_optimizer(rival: nn.Module, params: Params) -> torch.optim.Optimizer:
     """Return SGD as torchvision's training script builds it, with a rate that leaves the weights as they are."""
     trained = [parameter for parameter in rival.parameters() if parameter.requires_grad]
-    return torch.optim.SGD(trained, lr=0.0, momentum=params.train.optimizer.momentum, weight_decay=params.train.optimizer.weight_decay)
+    return torch.optim.SGD(
+        trained, lr=0.0, momentum=params.train.optimizer.momentum, weight_decay=params.train.optimizer.weight_decay
+    )
 
 
 def rival_training_step(

@@ -21,7 +21,12 @@ ROOT = Path(__file__).resolve().parent.parent
 FRCNN = [sys.executable, "-c", "from stages.cli import main; main()"]
 SCRATCH = ["model.weights=none", "model.freeze_at=0", "model.norm=trained", "model.proposals.min_size=0"]
 # AdamW needs no pretrained scale of the weights; anchors from 32 px, as objects at this size are small.
-RECIPE = ["train.optimizer.name=adamw", "train.optimizer.weight_decay=0.02", "train.precision=auto", "detect.precision=auto"]
+RECIPE = [
+    "train.optimizer.name=adamw",
+    "train.optimizer.weight_decay=0.02",
+    "train.precision=auto",
+    "detect.precision=auto",
+]
 RECIPE += ["anchors.anchor_sizes=[32, 64, 128, 256]", "train_phase1.warmup_steps=200"]
 
 
@@ -36,7 +41,9 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rate", type=float, default=3e-4, help="learning rate of phase 1; a tenth of it in phase 2")
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("-S", dest="more", action="append", default=[], help="another parameter, such as model.width=16")
+    parser.add_argument(
+        "-S", dest="more", action="append", default=[], help="another parameter, such as model.width=16"
+    )
     options = parser.parse_args()
     rows = [train(backbone, options) for backbone in options.backbones.split(",")]
     options.out.mkdir(parents=True, exist_ok=True)

@@ -1,50 +1,55 @@
 """The rival has our weights and does our arithmetic."""
 
-from dataclasses import replace
 from functools import partial
 
 import pytest
 import torch
+from networks import change
 
 from benchmarks.flops import count_flops
 from benchmarks.inputs import CLASS_NAMES, make_batch
+from benchmarks.network import build_model
 from benchmarks.torchvision_model import (
     _vgg,
     build_rival,
-    count_rival_rois,
     rival_detect,
     rival_inputs,
     rival_optimizer,
     rival_training_step,
 )
-from benchmarks.workloads import build_model, count_rois, training_step
 from frcnn.data.voc.annotation import Annotation
-from frcnn.detector.config import DetectorConfig, preprocessing_of
+from frcnn.detector.config import detector_config
 from frcnn.errors import UserError
 from frcnn.params import Params
 from frcnn.pytorch.faster_rcnn import FasterRCNN
-from frcnn.pytorch.optimizer import build_optimizer
+from frcnn.pytorch.inputs import batch_inputs
+from frcnn.pytorch.learner import TorchLearner
 
-FROZEN = {"norm": "frozen", "freeze_at": 2}
+CPU = torch.device("cpu")
+TORCHVISIONS = {"model.width": 64, "model.norm": "frozen", "model.freeze_at": 2}
 
 
 @pytest.fixture(scope="module")
 def full(small: Params) -> Params:
     """Parameters of a ResNet-18 that torchvision has."""
-    return replace(small, model=replace(small.model, width=64, **FROZEN))
+    return change(small, TORCHVISIONS)
 
 
 def test_both_train_on_the_same_arithmetic(full: Params, pictures: list[Annotation]) -> None:
     batch = make_batch(pictures, full)
-    ours = build_model(full, batch, training=True)
+    ours = build_model(full, batch, CPU, training=True)
     rival = build_rival(ours, full)
-    step = partial(training_step, ours, build_optimizer(ours, full.train), batch, full.train, torch.float32)
-    inputs = rival_inputs(batch, ours.config.preprocessing)
+    learner = TorchLearner(ours, full.train, CPU, torch.float32)
+    step = partial(learner.backward, learner.to_inputs(batch), 2, 1, True, (0,))
+    inputs = rival_inputs(batch, ours.config.preprocessing, CPU)
     rival_step = partial(rival_training_step, rival, rival_optimizer(rival, full), inputs, torch.float32)
     assert count_flops(rival_step) == pytest.approx(count_flops(step), rel=1e-3)  # it has deltas for background too
-    expected = {"proposals": full.train.post_nms_topk, "RoIs": full.train.roi_batch}
-    assert count_rois(step) == expected
-    assert count_rival_rois(rival, rival_step) == expected
+    classified: list[int] = []
+    for head in (ours.head, rival.roi_heads.box_head):
+        head.register_forward_hook(lambda module, inputs, output: classified.append(len(output)))
+    step()
+    rival_step()
+    assert classified == [2 * full.train.roi.batch_size] * 2
     rival_training_step(rival, rival_optimizer(rival, full), inputs, torch.bfloat16)
     assert torch.backends.cudnn.allow_tf32
     frozen = [sum(p.numel() for p in model.parameters() if not p.requires_grad) for model in (ours, rival)]
@@ -53,15 +58,15 @@ def test_both_train_on_the_same_arithmetic(full: Params, pictures: list[Annotati
 
 def test_both_detect_from_the_same_features_and_scores(full: Params, pictures: list[Annotation]) -> None:
     batch = make_batch(pictures, full)
-    ours = build_model(full, batch, training=False)
+    ours = build_model(full, batch, CPU, training=False)
     rival = build_rival(ours, full)
-    images, targets = rival_inputs(batch, ours.config.preprocessing)
+    images, targets = rival_inputs(batch, ours.config.preprocessing, CPU)
     assert [len(target["boxes"]) for target in targets] == (batch.gt_labels > 0).sum(1).tolist()
     assert rival.transform([torch.zeros(3, 64, 90)])[0].tensors.shape == (1, 3, 64, 90)  # not padded
     transformed, _ = rival.transform(images)
     with torch.no_grad():
         theirs = rival.backbone(transformed.tensors)
-        found = ours._extract(batch.images, batch.sizes)
+        found = ours._extract(batch_inputs(batch, ours.config).pictures)
         logits, deltas = rival.rpn.head([theirs])
         torch.testing.assert_close(theirs, found.maps, rtol=1e-3, atol=1e-3 * found.maps.abs().max().item())
         sizes, ratios = len(full.anchors.anchor_sizes), len(full.anchors.anchor_ratios)
@@ -75,16 +80,13 @@ def test_both_detect_from_the_same_features_and_scores(full: Params, pictures: l
         torch.testing.assert_close(class_logits, own_logits)
         torch.testing.assert_close(box_deltas.view(3, -1, 4)[:, 1:], own_deltas)
     detect = partial(rival_detect, rival, images, torch.float32)
-    assert count_rival_rois(rival, detect) == count_rois(lambda: ours.detect(batch.images, batch.sizes, full.detect))
     assert all(len(image["boxes"]) for image in detect())
 
 
 def test_vgg_has_the_same_layers(full: Params, pictures: list[Annotation]) -> None:
     """On the meta device, which computes nothing."""
-    model = replace(full.model, backbone="vgg16")
     with torch.device("meta"):
-        config = DetectorConfig(CLASS_NAMES, model, full.anchors, full.data, preprocessing_of("vgg16"))
-        ours = FasterRCNN(config)
+        ours = FasterRCNN(detector_config(CLASS_NAMES, change(full, {"model.backbone": "vgg16"})))
         backbone, head = _vgg(full)
     for own, theirs in ((ours.backbone, backbone), (ours.head, head)):
         shapes = [{key: value.shape for key, value in part.state_dict().items()} for part in (own, theirs)]
@@ -92,6 +94,6 @@ def test_vgg_has_the_same_layers(full: Params, pictures: list[Annotation]) -> No
 
 
 def test_networks_that_torchvision_lacks_are_refused(small: Params, pictures: list[Annotation]) -> None:
-    ours = build_model(small, make_batch(pictures, small), training=False)
+    ours = build_model(small, make_batch(pictures, small), CPU, training=False)
     with pytest.raises(UserError, match="no ResNet of model.width 16; set 64"):
         build_rival(ours, small)
