@@ -4,8 +4,8 @@ Run it from the repository with any Python that has the packages of pyproject.to
 
     python benchmarks/gpu.py --out FOLDER
 
-It calls `python -m benchmarks` once per case and joins the CSV files as FOLDER/gpu.csv. A case that fails is left out and named
-in the last line; then the exit code is 1.
+It calls `python -m benchmarks` once per case and joins the CSV files as FOLDER/gpu.csv. A case that fails is left out
+and named in the last line; then the exit code is 1.
 """
 
 import argparse

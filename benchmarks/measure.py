@@ -15,12 +15,13 @@ from typing import Any
 
 import torch
 import torchvision
-from torch.profiler import ProfilerActivity, profile
+from torch.profiler import ProfilerActivity, profile, record_function
 from torch.utils.benchmark import Timer
 
 MILLISECONDS = 1000  # in a second
 MICROSECONDS = 1e6
 MEBIBYTE = 2**20
+WHOLE = "step"  # the region around all others
 LEAST_SECONDS = 0.3  # of a repetition; a quicker function is called several times in it
 
 
@@ -61,7 +62,7 @@ def interleave(
     """Return the seconds that a call of each function takes, one value per repetition.
 
     They are timed in turns (a, b, a, b ...), so that a disturbance of the machine affects all. `Timer.timeit` calls a
-    function once before it measures, so that each finds memory and caches as it leaves them itself, and waits for
+    function twice before it measures, so that each finds memory and caches as it leaves them itself, and waits for
     CUDA at the end.
 
     Args:
@@ -96,11 +97,12 @@ def seconds_by_region(
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]
     step()
     with profile(activities=activities) as trace:
-        whole = Timer("step()", globals={"step": step}, num_threads=torch.get_num_threads()).timeit(repeats).mean
+        for _ in range(repeats):
+            with record_function(WHOLE):
+                step()
     totals = {event.key: event.device_time_total if cuda else event.cpu_time_total for event in trace.key_averages()}
-    calls = repeats + 1  # with the one that `timeit` does not measure
-    seconds = {name: totals[name] / MICROSECONDS / calls for name in regions if name in totals}
-    return seconds | {"other": whole - sum(seconds.values())}
+    seconds = {name: totals[name] / MICROSECONDS / repeats for name in regions if name in totals}
+    return seconds | {"other": totals[WHOLE] / MICROSECONDS / repeats - sum(seconds.values())}
 
 
 @contextmanager

@@ -41,9 +41,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rate", type=float, default=3e-4, help="learning rate of phase 1; a tenth of it in phase 2")
     parser.add_argument("--device", default="cuda")
-    parser.add_argument(
-        "-S", dest="more", action="append", default=[], help="another parameter, such as model.width=16"
-    )
+    parser.add_argument("-S", dest="more", action="append", default=[], help="another parameter: model.width=16")
     options = parser.parse_args()
     rows = [train(backbone, options) for backbone in options.backbones.split(",")]
     options.out.mkdir(parents=True, exist_ok=True)

@@ -45,6 +45,7 @@ def run(out: Path, **options: object) -> pd.DataFrame:
     return pd.read_csv(out)
 
 
+@pytest.mark.slow
 def test_all_parts_are_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = run(tmp_path / "bench.csv")
     assert list(table.columns[:7]) == COLUMNS
@@ -81,6 +82,7 @@ def test_chosen_parts_and_options(tmp_path: Path) -> None:
     assert set(table[table.unit.isin(["ms", "1/s"])].repeats) == {3}
 
 
+@pytest.mark.slow
 def test_torchvision_stands_beside(gpu: ModuleType, tmp_path: Path) -> None:
     changes = ["model.width=64", "train.precision=bf16", "detect.post_nms_topk=4", "train.roi.batch_size=4"]
     more = {"overrides": [*SMALL, *changes], "batch": 1, "against": [bench.Rival.torchvision]}
@@ -95,6 +97,7 @@ def test_torchvision_stands_beside(gpu: ModuleType, tmp_path: Path) -> None:
     assert {target.case for target in gpu.TARGETS} == {case.name for case in gpu.CASES}
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 @pytest.mark.skipif(importlib.util.find_spec("tensorflow") is None, reason="needs pip install '.[tensorflow]'")
 def test_tensorflow_stands_beside(tmp_path: Path) -> None:
@@ -126,6 +129,7 @@ def test_wrong_options_write_nothing(tmp_path: Path, options: dict, message: str
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_the_script_for_a_gpu_runs_a_case(gpu: ModuleType, tmp_path: Path) -> None:
     case = gpu.Case("small", "resnet18", 1, "anchors")
     more = ["--device", "cpu", "--params", "demo", "--size", "64x96", "--repeats", "1"]

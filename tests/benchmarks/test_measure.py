@@ -19,11 +19,11 @@ def test_a_ratio_is_of_the_medians_and_its_extremes_are_of_single_turns() -> Non
     assert ratio("a / b", [6, 60, 8], [3, 20, 2]) == Measurement("a / b", "times", 8 / 3, 2, 4, 3)
 
 
-def test_functions_are_called_in_turns_which_begin_with_a_call_that_is_not_timed() -> None:
+def test_functions_are_called_in_turns_which_begin_with_calls_that_are_not_timed() -> None:
     calls: list[str] = []
     functions = {name: lambda name=name: calls.append(name) for name in "ab"}
     seconds = interleave(functions, 3, before=lambda name: calls.append(name.upper()))
-    assert "".join(calls) == 4 * "AaaBbb"
+    assert "".join(calls) == 4 * "AaaaBbbb"
     assert {name: len(values) for name, values in seconds.items()} == {"a": 3, "b": 3}
     assert all(value > 0 for values in seconds.values() for value in values)
 
