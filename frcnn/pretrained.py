@@ -4,7 +4,7 @@ from pathlib import Path
 
 from frcnn.errors import UserError
 from frcnn.fetching.cache import Progress, fetch
-from frcnn.fetching.published import CAFFE_VGG16, Published, imagenet_weights
+from frcnn.fetching.published import CAFFE_VGG16, Published
 from frcnn.files import sha256_file
 from frcnn.params import Model
 
@@ -29,6 +29,15 @@ def find_initial_weights(model: Model, on_progress: Progress | None = None) -> P
             raise UserError("model.weights: imagenet fits vgg16-torch; vgg16 takes Caffe's weights: use caffe")
         return _fetch(imagenet_weights(model.backbone), model, on_progress)
     return _local_file(Path(model.weights), model.weights_sha256)
+
+
+def imagenet_weights(backbone: str) -> Published:
+    """Return torchvision's ImageNet weights (IMAGENET1K_V1) for a ResNet or `vgg16-torch`."""
+    from torchvision.models import get_model_weights
+
+    url = get_model_weights(backbone.removesuffix("-torch"))["IMAGENET1K_V1"].url
+    name = url.rsplit("/", 1)[1]
+    return Published(name, (url,), name.removesuffix(".pth").rsplit("-", 1)[1])
 
 
 def _fetch(file: Published, model: Model, on_progress: Progress | None) -> Path:

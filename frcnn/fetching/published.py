@@ -36,12 +36,3 @@ CAFFE_VGG16 = Published(
     ("https://zenodo.org/records/4515252/files/vgg16_caffe.pth?download=1",),
     "736b4bd0b787438253ea1926f9a02730b2eedbf0e48df243457d17133fe8850e",
 )
-
-
-def imagenet_weights(backbone: str) -> Published:
-    """Return torchvision's ImageNet weights (IMAGENET1K_V1) for a ResNet or `vgg16-torch`."""
-    from torchvision.models import get_model_weights
-
-    url = get_model_weights(backbone.removesuffix("-torch"))["IMAGENET1K_V1"].url
-    name = url.rsplit("/", 1)[1]
-    return Published(name, (url,), name.removesuffix(".pth").rsplit("-", 1)[1])

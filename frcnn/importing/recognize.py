@@ -8,12 +8,13 @@ from torch import Tensor
 
 from frcnn.backbones import BACKBONES
 from frcnn.errors import UserError
-from frcnn.fetching.published import CAFFE_VGG16, imagenet_weights
+from frcnn.fetching.published import CAFFE_VGG16
 from frcnn.importing.chenyuntc import is_chenyuntc, preparation_of, recognize_chenyuntc
 from frcnn.importing.keras_vgg import recognize_keras_vgg
 from frcnn.importing.reference import is_reference, recognize_reference
 from frcnn.importing.tensor_source import Recognized, Tensors
 from frcnn.importing.torchvision_names import is_resnet, is_vgg, recognize_resnet, recognize_vgg
+from frcnn.pretrained import imagenet_weights
 from frcnn.training.initial_weights import COUNTER, read_torch
 
 

@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 from frcnn.detector.config import PREPROCESSING
 from frcnn.detector.weights_file import write_weights
 from frcnn.errors import UserError
-from frcnn.fetching.published import imagenet_weights
 from frcnn.params import Params
+from frcnn.pretrained import imagenet_weights
 from frcnn.pytorch.faster_rcnn import FasterRCNN
 from frcnn.pytorch.weights import arrays_of, load_pretrained
 from frcnn.training.initial_weights import read_initial, read_torch, write_initial
