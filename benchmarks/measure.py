@@ -1,28 +1,32 @@
-"""Time functions side by side on a machine that others may disturb, and say what machine it is."""
+"""Time functions side by side on a machine that others may disturb, count their arithmetic, and describe the machine."""
 
 import datetime
 import gc
 import math
 import platform
+import re
 import resource
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
 import torchvision
+from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, record_function
+from torch.utils import collect_env
 from torch.utils.benchmark import Timer
+from torch.utils.flop_counter import FlopCounterMode
 
-MILLISECONDS = 1000  # in a second
-MICROSECONDS = 1e6
+MICROSECONDS = 1e6  # in a second
 MEBIBYTE = 2**20
-WHOLE = "step"  # the region around all others
 LEAST_SECONDS = 0.3  # of a repetition; a quicker function is called several times in it
+MATRIX_SIDE = {"cpu": 2048, "cuda": 8192}  # large enough for the device's full rate
+WHOLE = "step"  # the region around all others
+ENGINE = "autograd::engine::evaluate_function"  # prefix of what runs in the backward pass
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,12 @@ def measurement(what: str, unit: str, values: Sequence[float]) -> Measurement:
 
 def milliseconds(what: str, seconds: Sequence[float]) -> Measurement:
     """Summarize times."""
-    return measurement(what, "ms", [second * MILLISECONDS for second in seconds])
+    return measurement(what, "ms", [second * 1000 for second in seconds])
+
+
+def rate(what: str, unit: str, amount: float, seconds: Sequence[float]) -> Measurement:
+    """Summarize how much of something is done per second."""
+    return measurement(what, unit, [amount / second for second in seconds])
 
 
 def ratio(what: str, dividends: Sequence[float], divisors: Sequence[float]) -> Measurement:
@@ -68,19 +77,18 @@ def interleave(
     Args:
         before: called with a function's name at the beginning of its turn, and not timed.
     """
-    timers = {
-        name: Timer("function()", globals={"function": function}, num_threads=torch.get_num_threads())
-        for name, function in functions.items()
-    }
-    calls = {}
-    for name, timer in timers.items():
-        before(name)
-        calls[name] = calls_per_repetition(timer.timeit(1).mean)
+    threads = torch.get_num_threads()
+    timers = {name: Timer("call()", globals={"call": call}, num_threads=threads) for name, call in functions.items()}
+    calls: dict[str, int] = {}
     seconds: dict[str, list[float]] = {name: [] for name in functions}
-    for _ in range(repeats):
+    for turn in range(repeats + 1):  # the first decides how often a function is called in the others
         for name, timer in timers.items():
             before(name)
-            seconds[name].append(timer.timeit(calls[name]).mean)
+            mean = timer.timeit(calls.get(name, 1)).mean
+            if turn:
+                seconds[name].append(mean)
+            else:
+                calls[name] = calls_per_repetition(mean)
     return seconds
 
 
@@ -92,17 +100,41 @@ def calls_per_repetition(seconds: float) -> int:
 def seconds_by_region(
     step: Callable[[], Any], regions: Sequence[str], repeats: int, device: torch.device
 ) -> dict[str, float]:
-    """Return the mean seconds per call that `record_function` regions take, and under "other" the rest."""
+    """Return the mean seconds per call that `record_function` regions take, and under "other" the rest.
+
+    On CUDA they are the sums of the times of the kernels that a region launches.
+    """
     cuda = device.type == "cuda"
-    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]
     step()
-    with profile(activities=activities) as trace:
+    with profile(activities=[ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * cuda) as trace:
         for _ in range(repeats):
             with record_function(WHOLE):
                 step()
-    totals = {event.key: event.device_time_total if cuda else event.cpu_time_total for event in trace.key_averages()}
+    events = [event for event in trace.key_averages() if event.device_type == DeviceType.CPU]
+    totals = {event.key: event.device_time_total if cuda else event.cpu_time_total for event in events}
+    if cuda:  # autograd launches kernels from a thread of its own, which is in no region
+        launched = sum(time for key, time in totals.items() if key.startswith(ENGINE))
+        totals |= {name: totals[name] + launched for name in ("backward", WHOLE) if name in totals}
     seconds = {name: totals[name] / MICROSECONDS / repeats for name in regions if name in totals}
     return seconds | {"other": totals[WHOLE] / MICROSECONDS / repeats - sum(seconds.values())}
+
+
+def count_flops(function: Callable[[], Any]) -> int:
+    """Return the floating-point operations of the convolutions and fully connected layers that a call executes.
+
+    Batched matrix products are left out: the network itself has none, but ways to pool RoIs do.
+    """
+    with FlopCounterMode(display=False) as counter:
+        function()
+    counts = counter.get_flop_counts()["Global"]
+    return sum(count for operator, count in counts.items() if operator is not torch.ops.aten.bmm)
+
+
+def matrix_product(device: torch.device, precision: torch.dtype) -> tuple[Callable[[], torch.Tensor], int]:
+    """Return a product of two random square matrices to be timed, and its floating-point operations."""
+    side = MATRIX_SIDE[device.type]
+    left, right = (torch.randn(side, side, device=device, dtype=precision) for _ in range(2))
+    return lambda: left @ right, 2 * side**3
 
 
 @contextmanager
@@ -114,20 +146,6 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def describe(device: torch.device) -> dict[str, str]:
-    """Return what a reader of the figures must know about machine and software."""
-    return {
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "cpu": _cpu_name(),
-        "threads": str(torch.get_num_threads()),
-        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else "",
-        "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.machine()}",
-    }
 
 
 def reset_peak_memory(device: torch.device) -> None:
@@ -145,10 +163,16 @@ def peak_memory(device: torch.device) -> float:
     return peak / MEBIBYTE if sys.platform == "darwin" else peak / 1024  # bytes there, KiB elsewhere
 
 
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or "unknown"
+def describe(device: torch.device) -> dict[str, str]:
+    """Return what a reader of the figures must know about machine and software."""
+    cpu = re.search(r"^Model name: *(.+)", collect_env.get_cpu_info(collect_env.run) or "", re.MULTILINE)
+    return {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "cpu": cpu[1].strip() if cpu else platform.processor(),
+        "threads": str(torch.get_num_threads()),
+        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else "",
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+    }

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from benchmarks import __main__ as bench
-from benchmarks import flops
+from benchmarks import measure
 from frcnn.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,7 +26,7 @@ COLUMNS = ["part", "what", "unit", "median", "low", "high", "repeats"]
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Multiply small matrices."""
-    monkeypatch.setitem(flops.MATRIX_SIDE, "cpu", 64)
+    monkeypatch.setitem(measure.MATRIX_SIDE, "cpu", 64)
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,21 @@
-"""Medians, turns and regions."""
+"""Medians, turns, regions, arithmetic."""
 
 import pytest
 import torch
+from torch import nn
 from torch.profiler import record_function
 
 from benchmarks import measure
-from benchmarks.measure import Measurement, interleave, measurement, one_thread, ratio, seconds_by_region
+from benchmarks.measure import (
+    Measurement,
+    count_flops,
+    interleave,
+    matrix_product,
+    measurement,
+    one_thread,
+    ratio,
+    seconds_by_region,
+)
 
 
 def test_the_median_and_the_extremes() -> None:
@@ -56,3 +66,31 @@ def test_one_thread_for_the_block_alone() -> None:
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def test_the_arithmetic_of_layers() -> None:
+    convolution = nn.Conv2d(3, 8, kernel_size=3, padding=1)
+    image = torch.zeros(2, 3, 10, 20)
+    forward = 2 * (2 * 10 * 20) * 8 * 3 * 9  # two operations a product; images, cells, channels out and in, kernel
+    assert count_flops(lambda: convolution(image)) == forward
+    assert count_flops(lambda: convolution(image).sum().backward()) == 2 * forward  # the image needs no gradient
+    linear = nn.Linear(100, 30)
+    with torch.no_grad():
+        assert count_flops(lambda: linear(torch.zeros(7, 100))) == 2 * 7 * 100 * 30
+
+
+def test_half_precision_has_the_same_arithmetic() -> None:
+    convolution, image = nn.Conv2d(3, 8, kernel_size=3), torch.zeros(1, 3, 10, 10)
+    half = torch.autocast("cpu", dtype=torch.bfloat16)(lambda: convolution(image))
+    assert count_flops(half) == count_flops(lambda: convolution(image)) > 0
+
+
+def test_batched_products_of_the_pooling_do_not_count() -> None:
+    assert count_flops(lambda: torch.zeros(2, 3, 4) @ torch.zeros(2, 4, 5)) == 0
+
+
+def test_the_matrix_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(measure.MATRIX_SIDE, "cpu", 64)
+    product, count = matrix_product(torch.device("cpu"), torch.bfloat16)
+    assert (product().shape, product().dtype) == ((64, 64), torch.bfloat16)
+    assert count_flops(product) == count

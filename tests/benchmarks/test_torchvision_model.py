@@ -6,7 +6,7 @@ import pytest
 import torch
 from networks import change
 
-from benchmarks.flops import count_flops
+from benchmarks.measure import count_flops
 from benchmarks.inputs import CLASS_NAMES, make_batch
 from benchmarks.network import build_model
 from benchmarks.torchvision_model import (
