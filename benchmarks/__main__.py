@@ -8,21 +8,17 @@ from typing import Annotated
 
 import pandas as pd
 import typer
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 
 from benchmarks import network, surroundings
-from benchmarks.inputs import draw_pictures, fit_params
+from benchmarks.inputs import Setup, draw_pictures, fit_params
 from benchmarks.measure import Measurement, describe
-from benchmarks.setup import Setup
 from frcnn.errors import UserError
 from frcnn.files import write_text
-from frcnn.params import Params, load_params
+from frcnn.params import load_params
 from frcnn.pytorch.device import choose_device, choose_precision
-from stages.terminal.console import console, report_error, say
+from stages.terminal.console import report_error, say
 from stages.terminal.options import Device, Overrides, ParamsFile
 
-HELP = [sys.executable, "-c", "from stages.cli import main; main()", "--help"]
 # In the order in which they run. The network first: what runs before would count in the process's peak memory.
 PARTS = {
     "detection": network.detection,
@@ -61,10 +57,10 @@ def run(
 ) -> None:
     """Time the detector with random weights on generated pictures, and write the figures to a CSV file."""
     params = load_params(params_file, overrides or ())
-    width_height, parts, rivals = _parse_size(size), _parse_parts(only), against or []
+    width_height, parts = _parse_size(size), _parse_parts(only)
     params = fit_params(params, width_height, batch or params.train.batch_size)
     chosen = choose_device(device)
-    rows = []
+    tables = []
     with tempfile.TemporaryDirectory() as folder:
         setup = Setup(
             params=params,
@@ -74,19 +70,25 @@ def run(
             precision=choose_precision(params.train.precision, chosen),
             repeats=repeats,
             workers=workers,
-            against_torchvision=Rival.torchvision in rivals,
-            against_keras=Rival.tensorflow in rivals,
+            rivals=against or (),
             evaluated_images=images,
-            help_command=HELP,
         )
-        about = describe(chosen) | _describe(setup, size)
+        about = describe(chosen) | {
+            "backbone": params.model.backbone,
+            "size": size,
+            "batch": str(setup.batch_size),
+            "precision": str(setup.precision).removeprefix("torch."),
+            "device": str(chosen),
+        }
         say(", ".join(f"{key} {value}" for key, value in about.items() if value))
         for part in parts:
             for title, measurements in PARTS[part](setup).items():
-                console.print(_table(title, measurements))
-                rows += [{"part": title} | vars(each) | about for each in measurements]
-    write_text(out, pd.DataFrame(rows).to_csv(index=False, float_format="%.6g"))
-    say(f"{out}: {len(rows)} figures")
+                say(f"\n{title}\n{_table(measurements)}")
+                tables.append(pd.DataFrame(measurements).assign(**about))
+                tables[-1].insert(0, "part", title)
+    figures = pd.concat(tables)
+    write_text(out, figures.to_csv(index=False, float_format="%.6g"))
+    say(f"\n{out}: {len(figures)} figures")
 
 
 def _parse_parts(only: str) -> list[str]:
@@ -106,27 +108,12 @@ def _parse_size(text: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
-def _describe(setup: Setup, size: str) -> dict[str, str]:
-    params: Params = setup.params
-    return {
-        "backbone": params.model.backbone,
-        "size": size,
-        "batch": str(setup.batch_size),
-        "precision": str(setup.precision).removeprefix("torch."),
-        "device": str(setup.device),
-    }
-
-
-def _table(title: str, measurements: list[Measurement]) -> Table:
-    table = Table(title=title, box=SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    table.add_column("what")
-    for column in ("median", "low", "high"):
-        table.add_column(column, justify="right")
-    table.add_column("unit")
+def _table(measurements: list[Measurement]) -> str:
+    rows = []
     for row in measurements:
         extremes = (_number(row.low), _number(row.high)) if row.repeats > 1 else ("", "")
-        table.add_row(row.what, _number(row.median), *extremes, row.unit)
-    return table
+        rows.append((f"  {row.what:30}", _number(row.median), *extremes, row.unit))
+    return pd.DataFrame(rows, columns=["", "median", "low", "high", "unit"]).to_string(index=False)
 
 
 def _number(value: float) -> str:

@@ -9,12 +9,12 @@ and named in the last line; then the exit code is 1.
 """
 
 import argparse
-import csv
-import os
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+import pandas as pd
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKERS = 8  # processes that load pictures
@@ -75,57 +75,41 @@ def main() -> int:
     parser.add_argument("more", nargs="*", help="after --: further options of the benchmark")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    rows: list[dict[str, str]] = []
-    failed = []
-    for case in CASES:
-        if case.name in arguments.cases.split(","):
-            found = run_case(case, arguments.out, ["--device", arguments.device, *arguments.more])
-            rows += found
-            failed += [] if found else [case.name]
-    if rows:
-        write_rows(arguments.out / "gpu.csv", rows)
-    print("\n".join(summary(rows)))
+    more = ["--device", arguments.device, *arguments.more]
+    cases = [case for case in CASES if case.name in arguments.cases.split(",")]
+    found = {case.name: run_case(case, arguments.out, more) for case in cases}
+    failed = [name for name, table in found.items() if table is None]
+    if len(failed) < len(found):
+        figures = pd.concat([table for table in found.values() if table is not None])
+        figures.to_csv(arguments.out / "gpu.csv", index=False)
+        print(summary(figures))
     if failed:
         print(f"failed: {', '.join(failed)}")
     return 1 if failed else 0
 
 
-def run_case(case: Case, out: Path, more: list[str]) -> list[dict[str, str]]:
-    """Return the figures of a case with its name, none if it failed."""
+def run_case(case: Case, out: Path, more: list[str]) -> pd.DataFrame | None:
+    """Return the figures of a case with its name, None if it failed."""
     file = out.resolve() / f"{case.name}.csv"
     changes = ["-S", f"model.backbone={case.backbone}", "-S", "train.precision=bf16", "--against", "torchvision"]
     options = ["--batch", str(case.batch), "--only", case.parts, "--workers", str(WORKERS), "--out", str(file)]
     command = [*BENCH, *changes, *options, *more]
     print(f"== {case.name}: {' '.join(command[3:])}", flush=True)
-    done = subprocess.run(command, cwd=ROOT, env=os.environ | {"COLUMNS": "100"})
-    if done.returncode:
-        return []
-    with file.open(encoding="utf-8", newline="") as lines:
-        return [{"case": case.name} | row for row in csv.DictReader(lines)]
+    if subprocess.run(command, cwd=ROOT).returncode:
+        return None
+    table = pd.read_csv(file)
+    table.insert(0, "case", case.name)
+    return table
 
 
-def write_rows(path: Path, rows: list[dict[str, str]]) -> None:
-    """Write the figures of all cases."""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def summary(rows: list[dict[str, str]]) -> list[str]:
-    """Return the lines of the table: each figure that was measured beside its target."""
-    figures = {(row["case"], row["part"], row["what"]): row for row in rows}
-    lines = [f"{'case':13} {'part':25} {'what':29} {'median':>8} {'low':>8} {'high':>8}   target"]
-    for target in TARGETS:
-        row = figures.get((target.case, target.part, target.what))
-        if row:
-            values = [float(row[column]) for column in ("median", "low", "high")]
-            reached = values[0] <= target.goal if target.most else values[0] >= target.goal
-            sign = "<=" if target.most else ">="
-            numbers = " ".join(f"{value:8.4g}" for value in values)
-            verdict = f"{sign} {target.goal:g} {'reached' if reached else 'MISSED'}"
-            lines.append(f"{target.case:13} {target.part:25} {target.what:29} {numbers}   {verdict}")
-    return lines
+def summary(figures: pd.DataFrame) -> str:
+    """Return the table of all figures that have a target, beside it."""
+    wanted = pd.DataFrame(TARGETS)
+    table = wanted.merge(figures[["case", "part", "what", "median", "low", "high"]], on=["case", "part", "what"])
+    reached = (table["median"] <= table.goal).where(table.most, table["median"] >= table.goal)
+    table["target"] = table.most.map({True: "<= ", False: ">= "}) + table.goal.map("{:g}".format)
+    table["verdict"] = reached.map({True: "reached", False: "MISSED"})
+    return table.drop(columns=["goal", "most"]).to_string(index=False, float_format="{:.4g}".format)
 
 
 if __name__ == "__main__":

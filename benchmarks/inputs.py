@@ -1,12 +1,15 @@
-"""What the benchmark works on: drawn pictures as JPEG files, their objects, batches, random detections.
+"""What the benchmarks work on: parameters, drawn pictures as JPEG files, batches, random detections.
 
 Sizes are (width, height). The files are 1.6 times smaller than the network's input, as VOC's 500 x 375 is to 800 x 600.
 """
 
+from collections.abc import Collection
+from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
 from frcnn.anchors.label import label_annotation
@@ -28,6 +31,35 @@ ENLARGEMENT = 1.6
 NOISE, JPEG_QUALITY = 6, 95  # files of 89 kB at 500 x 375, about as in VOC2007: decoding time depends on it
 OBJECTS_PER_IMAGE = 2.5  # of VOC2007
 JITTER = 0.2  # of a box's sides, by which detections miss it at most
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What is measured, and where.
+
+    Attributes:
+        params: from `fit_params`.
+        annotations: of drawn pictures.
+        scratch: folder for temporary files.
+        workers: processes that load pictures in training.
+        rivals: "torchvision", its nearest model, and "tensorflow", our network in it, are timed, too.
+        evaluated_images: number of images in the evaluation.
+    """
+
+    params: Params
+    annotations: list[Annotation]
+    scratch: Path
+    device: torch.device
+    precision: torch.dtype
+    repeats: int
+    workers: int
+    rivals: Collection[str]
+    evaluated_images: int
+
+    @property
+    def batch_size(self) -> int:
+        """Images in a step."""
+        return self.params.train.batch_size
 
 
 def fit_params(params: Params, size: tuple[int, int], batch_size: int) -> Params:
@@ -89,7 +121,8 @@ def make_source(annotations: list[Annotation], params: Params, images: int) -> S
 def make_batch(annotations: list[Annotation], params: Params) -> Batch:
     """Return the first batch of a training on the pictures."""
     source = make_source(annotations, params, params.train.batch_size)
-    return EpochBatches(source, [np.arange(params.train.batch_size)], (1, 0), lambda batch: batch)[0]
+    batch: Batch = EpochBatches(source, [np.arange(params.train.batch_size)], (1, 0), lambda batch: batch)[0]
+    return batch
 
 
 def random_detections(images: int, per_image: int) -> tuple[Objects, SplitDetections]:

@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.inputs import make_source
-from benchmarks.measure import Measurement, calls_per_repetition, measurement, milliseconds
-from benchmarks.setup import Setup
+from benchmarks.inputs import Setup, make_source
+from benchmarks.measure import Measurement, calls_per_repetition, measurement, milliseconds, rate
 from frcnn.params import Phase
 from frcnn.pytorch.faster_rcnn import FasterRCNN
 from frcnn.pytorch.inputs import Inputs
@@ -41,7 +40,7 @@ def training_from_files(setup: Setup, model: FasterRCNN, step_seconds: float) ->
     seconds, waits = _windows(setup, model, job, warm_up, steps)
     return [
         milliseconds("step", seconds),
-        measurement("images per second", "1/s", [setup.batch_size / second for second in seconds]),
+        rate("images per second", "1/s", setup.batch_size, seconds),
         milliseconds("data wait", waits),
         measurement("data wait / step", "times", [wait / second for wait, second in zip(waits, seconds, strict=True)]),
         measurement("loading processes", "", [setup.workers]),

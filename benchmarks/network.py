@@ -7,22 +7,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.flops import count_flops, matrix_product
-from benchmarks.inputs import CLASS_NAMES, make_batch
+from benchmarks.inputs import CLASS_NAMES, Setup, make_batch
 from benchmarks.loop import training_from_files
 from benchmarks.measure import (
-    MILLISECONDS,
+    MEBIBYTE,
     Measurement,
     Tables,
+    count_flops,
     interleave,
+    matrix_product,
     measurement,
     milliseconds,
     peak_memory,
+    rate,
     ratio,
     reset_peak_memory,
     seconds_by_region,
 )
-from benchmarks.setup import Setup
 from benchmarks.torchvision_model import (
     build_rival,
     rival_detect,
@@ -64,7 +65,7 @@ def training(setup: Setup) -> Tables:
     return {
         "training step": whole,
         "training step by part": _by_part(setup, step, TRAINING),
-        "training from JPEG files": training_from_files(setup, model, whole[0].median / MILLISECONDS),
+        "training from JPEG files": training_from_files(setup, model, whole[0].median / 1000),
     }
 
 
@@ -126,8 +127,8 @@ def _measure(setup: Setup, what: str, step: Call, model: FasterRCNN, batch: Batc
         step()
     memory = measurement("peak memory", "MiB", [peak_memory(setup.device)])
     flops = count_flops(step)
-    rivals, counts = _rivals(setup, what, model, batch) if setup.against_torchvision else ({}, [])
-    if setup.against_keras:
+    rivals, counts = _rivals(setup, what, model, batch) if "torchvision" in setup.rivals else ({}, [])
+    if "tensorflow" in setup.rivals:
         from benchmarks import keras_network  # TensorFlow is imported only where it is asked for
 
         rivals[KERAS] = getattr(keras_network, f"keras_{what}")(model, batch, setup.params)
@@ -135,13 +136,12 @@ def _measure(setup: Setup, what: str, step: Call, model: FasterRCNN, batch: Batc
     functions = {OURS: step} | rivals | {PRODUCT: product}
     seconds = interleave(functions, setup.repeats, partial(_allocate_as_usual, setup.device))
     ours = seconds[OURS]
-    achieved, best = [flops / s / GIGA for s in ours], [product_flops / s / GIGA for s in seconds[PRODUCT]]
     rows = [
         milliseconds("step", ours),
-        measurement("images per second", "1/s", [setup.batch_size / s for s in ours]),
-        measurement("achieved", "GFLOP/s", achieved),
-        measurement(PRODUCT, "GFLOP/s", best),
-        ratio(f"achieved / {PRODUCT}", achieved, best),
+        rate("images per second", "1/s", setup.batch_size, ours),
+        rate("achieved", "GFLOP/s", flops / GIGA, ours),
+        rate(PRODUCT, "GFLOP/s", product_flops / GIGA, seconds[PRODUCT]),
+        ratio(f"achieved / {PRODUCT}", [flops / s for s in ours], [product_flops / s for s in seconds[PRODUCT]]),
     ]
     for name in rivals:
         rows += [milliseconds(name, seconds[name]), ratio(f"{name} / {OURS}", seconds[name], ours)]
@@ -150,12 +150,8 @@ def _measure(setup: Setup, what: str, step: Call, model: FasterRCNN, batch: Batc
 
 def _allocate_as_usual(device: torch.device, name: str) -> None:
     """Allocate memory on the CPU as our commands do, or as the C library does by default for everyone else."""
-    if device.type != "cpu":
-        return
-    if name.startswith(RIVAL):
-        return_freed_memory()
-    else:
-        keep_freed_memory()
+    if device.type == "cpu":
+        (return_freed_memory if name.startswith(RIVAL) else keep_freed_memory)()
 
 
 def _rivals(setup: Setup, what: str, model: FasterRCNN, batch: Batch) -> tuple[dict[str, Call], list[Measurement]]:
@@ -164,14 +160,15 @@ def _rivals(setup: Setup, what: str, model: FasterRCNN, batch: Batch) -> tuple[d
     before = torch.cuda.memory_allocated(setup.device) if cuda else 0
     rival = build_rival(model, setup.params)
     inputs = rival_inputs(batch, model.config.preprocessing, setup.device)
-    if what == "training":
-        step = partial(rival_training_step, rival, rival_optimizer(rival, setup.params), inputs)
-    else:
-        step = partial(rival_detect, rival, inputs[0])
+    step: Callable[[torch.dtype], Any] = (
+        partial(rival_training_step, rival, rival_optimizer(rival, setup.params), inputs)
+        if what == "training"
+        else partial(rival_detect, rival, inputs[0])
+    )
     reset_peak_memory(setup.device)
     for _ in range(2):
         step(torch.float32)
-    memory = peak_memory(setup.device) - before / 2**20
+    memory = peak_memory(setup.device) - before / MEBIBYTE
     plain = partial(step, torch.float32)
     counts = [measurement(f"{RIVAL}: arithmetic", "GFLOP", [count_flops(plain) / GIGA])]
     if cuda:  # the peak of a process on the CPU is that of both models

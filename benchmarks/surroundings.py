@@ -1,18 +1,19 @@
 """Time what surrounds the network: loading a sample, labeling anchors, average precision, start-up."""
 
 import subprocess
+import sys
 from itertools import count
 
 import numpy as np
 
-from benchmarks.inputs import make_source, random_detections
-from benchmarks.measure import Tables, interleave, measurement, milliseconds, one_thread
-from benchmarks.setup import Setup
+from benchmarks.inputs import Setup, make_source, random_detections
+from benchmarks.measure import Tables, interleave, measurement, milliseconds, one_thread, rate
 from frcnn.anchors.label import label_annotation
 from frcnn.evaluation.voc_ap import evaluate_arrays
 from frcnn.training.batches import load_sample
 
 DETECTIONS_PER_IMAGE = 100
+HELP = [sys.executable, "-c", "from stages.cli import main; main()", "--help"]
 
 
 def loading(setup: Setup) -> Tables:
@@ -26,10 +27,10 @@ def loading(setup: Setup) -> Tables:
 
     with one_thread():
         seconds = interleave({"load": load}, setup.repeats)["load"]
-    file_size = float(np.mean([path.stat().st_size for path in source.pictures[: len(setup.annotations)]]))
+    file_size = float(np.mean([path.stat().st_size for path in source.pictures]))
     rows = [
         milliseconds("one sample", seconds),
-        measurement("samples per second and core", "1/s", [1 / second for second in seconds]),
+        rate("samples per second and core", "1/s", 1, seconds),
         measurement("JPEG file", "kB", [file_size / 1000]),
     ]
     return {"loading a training sample": rows}
@@ -45,7 +46,7 @@ def anchors(setup: Setup) -> Tables:
     seconds = interleave({"label": label}, setup.repeats)["label"]
     rows = [
         milliseconds("one image and its mirror image", seconds),
-        measurement("images per second and core", "1/s", [1 / second for second in seconds]),
+        rate("images per second and core", "1/s", 1, seconds),
     ]
     return {"labeling anchors": rows}
 
@@ -54,11 +55,7 @@ def evaluation(setup: Setup) -> Tables:
     """Time average precision over random objects and detections."""
     objects, detections = random_detections(setup.evaluated_images, DETECTIONS_PER_IMAGE)
     threshold = setup.params.evaluate.iou_threshold
-
-    def evaluate() -> None:
-        evaluate_arrays(objects, detections, threshold)
-
-    seconds = interleave({"evaluate": evaluate}, setup.repeats)["evaluate"]
+    seconds = interleave({"all": lambda: evaluate_arrays(objects, detections, threshold)}, setup.repeats)["all"]
     rows = [
         measurement("all classes", "s", seconds),
         measurement("images", "", [setup.evaluated_images]),
@@ -69,9 +66,5 @@ def evaluation(setup: Setup) -> Tables:
 
 def startup(setup: Setup) -> Tables:
     """Time `frcnn --help` as a process of its own."""
-
-    def show_help() -> None:
-        subprocess.run(setup.help_command, check=True, stdout=subprocess.DEVNULL)
-
-    seconds = interleave({"help": show_help}, setup.repeats)["help"]
-    return {"start-up": [measurement("frcnn --help", "s", seconds)]}
+    call = {"help": lambda: subprocess.run(HELP, check=True, stdout=subprocess.DEVNULL)}
+    return {"start-up": [measurement("frcnn --help", "s", interleave(call, setup.repeats)["help"])]}

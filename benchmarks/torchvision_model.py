@@ -137,7 +137,10 @@ def rival_optimizer(rival: nn.Module, params: Params) -> torch.optim.Optimizer:
 
 
 def rival_training_step(
-    rival: Any, optimizer: torch.optim.Optimizer, batch: tuple[list[Tensor], list], precision: torch.dtype
+    rival: Any,
+    optimizer: torch.optim.Optimizer,
+    batch: tuple[list[Tensor], list[dict[str, Tensor]]],
+    precision: torch.dtype,
 ) -> None:
     """Train torchvision's model on one batch, as its training script does it, without its log."""
     images, targets = batch
@@ -154,7 +157,8 @@ def rival_training_step(
 def rival_detect(rival: Any, images: list[Tensor], precision: torch.dtype) -> list[dict[str, Tensor]]:
     """Detect objects in a batch."""
     with _as_users_have_it(images[0].device, precision):
-        return rival(images)
+        found: list[dict[str, Tensor]] = rival(images)
+    return found
 
 
 def _as_users_have_it(device: torch.device, precision: torch.dtype) -> ExitStack:

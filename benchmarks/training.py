@@ -9,13 +9,14 @@ the short side. Every stage runs as a process of its own in FOLDER/BACKBONE; wei
 """
 
 import argparse
-import csv
 import json
 import os
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+import pandas as pd
 
 ROOT = Path(__file__).resolve().parent.parent
 FRCNN = [sys.executable, "-c", "from stages.cli import main; main()"]
@@ -43,14 +44,9 @@ def main() -> None:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("-S", dest="more", action="append", default=[], help="another parameter: model.width=16")
     options = parser.parse_args()
-    rows = [train(backbone, options) for backbone in options.backbones.split(",")]
-    options.out.mkdir(parents=True, exist_ok=True)
-    with (options.out / "training.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    for row in rows:
-        print("  ".join(f"{name} {value}" for name, value in row.items()))
+    table = pd.DataFrame([train(backbone, options) for backbone in options.backbones.split(",")])
+    table.to_csv(options.out / "training.csv", index=False)
+    print(table.to_string(index=False))
 
 
 def train(backbone: str, options: argparse.Namespace) -> dict[str, object]:
@@ -69,11 +65,7 @@ def train(backbone: str, options: argparse.Namespace) -> dict[str, object]:
     seconds = sum(run(folder, ["train", "--phase", phase, "--cache", *settings, *device]) for phase in "12")
     run(folder, ["detect", *settings, *device])
     run(folder, ["evaluate", *settings])
-    images = sum(
-        int(row["images"])
-        for phase in "12"
-        for row in csv.DictReader((folder / "metrics" / f"train_phase{phase}.csv").open(encoding="utf-8"))
-    )
+    images = sum(int(pd.read_csv(folder / "metrics" / f"train_phase{phase}.csv").images.sum()) for phase in "12")
     summary = json.loads((folder / "metrics" / "summary.json").read_text(encoding="utf-8"))
     return {
         "backbone": backbone,
