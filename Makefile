@@ -4,15 +4,26 @@ PYTHON ?= python3
 TENSORFLOW ?= tensorflow-cpu
 BIN := .venv/bin
 
-.PHONY: demo test
+define lint
+$(BIN)/ruff check .
+$(BIN)/ruff format --check .
+$(BIN)/mypy
+endef
 
+.PHONY: demo check test
+
+# The whole pipeline on drawn pictures, in the folder demo.
 demo: .venv/installed
 	$(BIN)/frcnn demo
 
+# Linters, types and the quick tests: at most 90 s on two cores.
+check: .venv/installed
+	$(lint)
+	$(BIN)/pytest -m "not slow"
+
+# Linters, types and all tests, those of TensorFlow too.
 test: .venv/tensorflow
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(lint)
 	$(BIN)/pytest
 
 .venv/installed: pyproject.toml
