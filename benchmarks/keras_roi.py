@@ -1,6 +1,6 @@
 """Time the RoI operators in TensorFlow beside torchvision's and beside a loop over RoIs, in turns, on the CPU.
 
-    python benchmarks/keras_roi.py [--repeats 5]
+    python -m benchmarks.keras_roi [--repeats 5]
 
 The map is VGG-16's of an image of 600 x 800 px. "both" is forward and backward, to the gradient of the map. Beside
 "crop", torchvision takes the same samples by roi_align and their maxima. The loop does one RoI after another in a
@@ -11,12 +11,11 @@ import argparse
 from collections.abc import Callable
 
 import numpy as np
+import pandas as pd
 import torch
 import torchvision
-from rich.console import Console
-from rich.table import Table
 
-from benchmarks.measure import describe, interleave, milliseconds, ratio
+from benchmarks.measure import describe, interleave, milliseconds
 
 import tensorflow as tf  # isort: skip - after torchvision, which loads what crashes after TensorFlow
 
@@ -27,32 +26,28 @@ from frcnn.params import RoIPool
 ROWS, COLUMNS, DEPTH, STRIDE = 37, 50, 512, 16
 ROIS, SIZE, SAMPLING_RATIO = 128, 7, 2
 GRIDS = np.array([[ROWS, COLUMNS]], np.int32)
-CPU = torch.device("cpu")
 OURS, THEIRS, LOOP = "frcnn.keras", "torchvision", "loop over RoIs"
 
 Pool = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 def main() -> None:
-    """Print a table of medians in milliseconds and of ratios to ours."""
+    """Print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--repeats", type=int, default=5)
     repeats = parser.parse_args().repeats
     rng = np.random.default_rng(0)
     features = rng.standard_normal((1, ROWS, COLUMNS, DEPTH)).astype(np.float32)
     rois = random_rois(rng)
-    table = Table(title=f"{ROIS} RoIs of a map of {ROWS} x {COLUMNS} x {DEPTH}: ms (lowest to highest)")
-    for column in ("op", "pass", OURS, THEIRS, LOOP, f"{THEIRS} / ours", "loop / ours"):
-        table.add_column(column, justify="left" if column in ("op", "pass") else "right")
-    for op in ("align", "pool", "crop"):
-        for backward in (False, True):
-            table.add_row(op, "both" if backward else "forward", *row(op, backward, features, rois, repeats))
-    machine = describe(CPU)
-    Console(width=120).print(
-        table,
-        f"{machine['cpu']}, {machine['threads']} threads, TensorFlow {tf.__version__}, "
-        f"torch {machine['torch']}, {machine['date']}",
-    )
+    rows = [
+        {"op": op, "pass": "both" if backward else "forward"} | row(op, backward, features, rois, repeats)
+        for op in ("align", "pool", "crop")
+        for backward in (False, True)
+    ]
+    machine = describe(torch.device("cpu"))
+    print(f"{ROIS} RoIs of a map of {ROWS} x {COLUMNS} x {DEPTH}: ms (lowest to highest)")
+    print(pd.DataFrame(rows).to_string(index=False))
+    print(f"{machine['cpu']}, {machine['threads']} threads, TensorFlow {tf.__version__}, torch {machine['torch']}")
 
 
 def random_rois(rng: np.random.Generator) -> np.ndarray:
@@ -63,8 +58,8 @@ def random_rois(rng: np.random.Generator) -> np.ndarray:
     return np.concatenate([np.maximum(center - half, 0), np.minimum(center + half, extent)], 1)[None].astype(np.float32)
 
 
-def row(op: str, backward: bool, features: np.ndarray, rois: np.ndarray, repeats: int) -> list[str]:
-    """Return the cells of one line of the table."""
+def row(op: str, backward: bool, features: np.ndarray, rois: np.ndarray, repeats: int) -> dict[str, str]:
+    """Return medians in milliseconds and ratios to ours, by their columns of the table."""
     cotangent = np.ones((1, ROIS, SIZE, SIZE, DEPTH), np.float32)
     functions = {
         OURS: by_tensorflow(our_pool(op), backward, features, rois, cotangent),
@@ -72,11 +67,10 @@ def row(op: str, backward: bool, features: np.ndarray, rois: np.ndarray, repeats
         LOOP: by_tensorflow(loop(op), backward, features, rois, cotangent),
     }
     seconds = interleave(functions, repeats)
-    cells = []
-    for name in functions:
-        found = milliseconds(name, seconds[name])
-        cells.append(f"{found.median:.1f} ({found.low:.1f} to {found.high:.1f})")
-    return cells + [f"{ratio(name, seconds[name], seconds[OURS]).median:.2f}" for name in (THEIRS, LOOP)]
+    times = {name: milliseconds(name, own) for name, own in seconds.items()}
+    cells = {name: f"{time.median:.1f} ({time.low:.1f} to {time.high:.1f})" for name, time in times.items()}
+    ratios = {f"{name} / ours": f"{times[name].median / times[OURS].median:.2f}" for name in (THEIRS, LOOP)}
+    return cells | ratios
 
 
 def by_tensorflow(

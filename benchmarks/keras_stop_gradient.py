@@ -1,6 +1,6 @@
 """What a gradient through the RoIs' delta targets does: train the demo's network with TensorFlow, with it and without.
 
-    python benchmarks/keras_stop_gradient.py --out docs
+    python -m benchmarks.keras_stop_gradient --out docs
 
 Targets of the second stage are computed from proposals, so they depend on the RPN's deltas. The library stops that
 gradient. `targets not stopped` lets it through, as a published implementation did before it trained well; the RoIs that
@@ -9,7 +9,6 @@ smooth L1's branch; the last line of the output compares gradients with and with
 """
 
 import argparse
-import csv
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+import pandas as pd
 from matplotlib import pyplot
 from PIL import Image
 
@@ -78,11 +78,9 @@ def main() -> None:
             changes = [*CHANGES, *OPTIMIZERS[optimizer], f"train.seed={seed}"]
             params = load_params(Path("demo"), changes)
             rows += train(folder, params, {"optimizer": optimizer, "seed": str(seed), "variant": variant})
-    with (out / "keras-stop-gradient.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    plot(rows, out / "keras-stop-gradient.png")
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    table.to_csv(out / "keras-stop-gradient.csv", index=False)
+    plot(table, out / "keras-stop-gradient.png")
     print("smooth L1's gradient is the same, bit by bit, with a stop around its indicator:", indicator_is_constant())
 
 
@@ -176,19 +174,17 @@ def indicator_is_constant() -> bool:
     return gradient(tf.stop_gradient).tobytes() == gradient(tf.identity).tobytes()
 
 
-def plot(rows: list[dict[str, Any]], path: Path) -> None:
+def plot(table: pd.DataFrame, path: Path) -> None:
     """Draw the RPN's and the RoIs' box losses and the sum of all, by optimizer; a line's style is its seed."""
     matplotlib.use("Agg")
     names = ("loss_rpn_box", "loss_roi_box", "loss")
-    seeds = sorted({row["seed"] for row in rows})
+    seeds = sorted(set(table.seed))
     figure, axes = pyplot.subplots(len(OPTIMIZERS), len(names), figsize=(11, 5), sharex=True, squeeze=False)
     for line, optimizer in zip(axes, OPTIMIZERS, strict=True):
         for axis, name in zip(line, names, strict=True):
-            for (variant, color), seed in product(zip(VARIANTS, COLORS, strict=True), seeds):
-                about = optimizer, seed, variant
-                own = [row for row in rows if (row["optimizer"], row["seed"], row["variant"]) == about]
-                style, label = STYLES[seeds.index(seed) % len(STYLES)], f"{variant}, seed {seed}"
-                axis.plot([row["step"] for row in own], [row[name] for row in own], style, color=color, label=label)
+            for (variant, seed), own in table[table.optimizer == optimizer].groupby(["variant", "seed"], sort=False):
+                style, color = STYLES[seeds.index(seed) % len(STYLES)], COLORS[VARIANTS.index(variant)]
+                axis.plot(own.step, own[name], style, color=color, label=f"{variant}, seed {seed}")
             axis.set_title(f"{optimizer}: {name}", fontsize=9)
             axis.set_yscale("log")
     figure.supxlabel("step", x=0.85, fontsize=9)

@@ -1,4 +1,4 @@
-"""Time functions side by side on a machine that others may disturb, count their arithmetic, and describe the machine."""
+"""Time functions side by side on a machine that others may disturb, count their arithmetic, describe the machine."""
 
 import datetime
 import gc

@@ -15,6 +15,7 @@ import frcnn
 from frcnn.errors import UserError
 
 from .terminal.console import say
+from .terminal.options import FrameworkName
 
 STAGES = ("download", "anchors", "train_phase1", "train_phase2", "detect", "evaluate", "render")
 MARKER = ".frcnn-demo"  # tells a demo folder from any other DVC project
@@ -28,15 +29,11 @@ def run(
         "demo"
     ),
     framework: Annotated[
-        str | None, typer.Option("--framework", help="torch or tensorflow; default: torch in a new FOLDER.")
+        FrameworkName | None, typer.Option("--framework", help="Default: torch in a new FOLDER.")
     ] = None,
 ) -> None:
-    """Read nothing, draw a dataset, train, evaluate and render in FOLDER; write what the pipeline writes there."""
-    from frcnn.params import FRAMEWORKS
-
-    if framework not in (None, *FRAMEWORKS):
-        raise UserError(f"--framework {framework}: choose from {', '.join(FRAMEWORKS)}")
-    prepare_folder(folder, framework)
+    """Read nothing, generate a dataset, train, evaluate and render in FOLDER; write what the pipeline writes there."""
+    prepare_folder(folder, framework.value if framework else None)
     seconds = {stage: _reproduce(folder, stage) for stage in STAGES}
     _summarize(folder, seconds)
 

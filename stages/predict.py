@@ -1,7 +1,6 @@
 """Command `predict`: find objects in any pictures, without a dataset."""
 
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +9,7 @@ import typer
 from frcnn.errors import UserError
 
 from .terminal.console import plural, report_error
-from .terminal.options import FINAL_WEIGHTS, Device, Overrides, Weights
+from .terminal.options import FINAL_WEIGHTS, Device, FrameworkName, Overrides, Weights
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,13 +19,6 @@ if TYPE_CHECKING:
 
 DETECTIONS = "detections.json"
 USERS_MISTAKE = 2
-
-
-class FrameworkName(StrEnum):
-    """What runs the network."""
-
-    torch = "torch"
-    tensorflow = "tensorflow"
 
 
 def run(

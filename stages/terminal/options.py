@@ -1,5 +1,6 @@
 """Options that several commands share; the default paths are those of dvc.yaml (a test compares)."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,14 @@ FINAL_WEIGHTS = MODELS / "phase2.safetensors"
 DETECTIONS = Path("data/detections.h5")
 RENDERS = Path("data/renders")
 METRICS = Path("metrics")
+
+
+class FrameworkName(StrEnum):
+    """What runs the network."""
+
+    torch = "torch"
+    tensorflow = "tensorflow"
+
 
 ParamsFile = Annotated[Path, typer.Option("--params", metavar="FILE", help="Parameter file, or demo or reference.")]
 Overrides = Annotated[

@@ -133,25 +133,30 @@ def test_wrong_options_write_nothing(tmp_path: Path, options: dict, message: str
 def test_the_script_for_a_gpu_runs_a_case(gpu: ModuleType, tmp_path: Path) -> None:
     case = gpu.Case("small", "resnet18", 1, "anchors")
     more = ["--device", "cpu", "--params", "demo", "--size", "64x96", "--repeats", "1"]
-    rows = gpu.run_case(case, tmp_path, more)
-    assert [row["what"] for row in rows] == ["one image and its mirror image", "images per second and core"]
-    assert {row["case"] for row in rows} == {"small"}
-    assert {row["precision"] for row in rows} == {"bfloat16"}
-    assert gpu.run_case(case, tmp_path, [*more, "--size", "no"]) == []
+    table = gpu.run_case(case, tmp_path, more)
+    assert list(table.what) == ["one image and its mirror image", "images per second and core"]
+    assert set(table.case) == {"small"}
+    assert set(table.precision) == {"bfloat16"}
+    assert gpu.run_case(case, tmp_path, [*more, "--size", "no"]) is None
 
 
 def test_the_script_compares_with_the_targets(
     gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def figure(case: str, part: str, what: str, value: float) -> dict[str, str]:
-        return {"case": case, "part": part, "what": what} | dict.fromkeys(("median", "low", "high"), str(value))
+    def figures(*rows: tuple[str, str, float]) -> pd.DataFrame:
+        return pd.DataFrame(
+            [
+                {"case": name, "part": part, "what": what} | dict.fromkeys(("median", "low", "high"), value)
+                for part, what, value in rows
+            ]
+        )
 
-    found = {
-        "vgg16-1": [figure("vgg16-1", gpu.FILES, "images per second", 61), figure("vgg16-1", "other", "x", 1)],
-        "vgg16-16": [],
-        "resnet50-16": [figure("resnet50-16", gpu.FILES, "images per second", 199)],
-        "resnet101-16": [figure("vgg16-1", gpu.STEP, "peak memory", 4097)],
-    }
+    name = "vgg16-1"
+    found = {name: figures((gpu.FILES, "images per second", 61), ("other", "x", 1)), "vgg16-16": None}
+    name = "resnet50-16"
+    found[name] = figures((gpu.FILES, "images per second", 199))
+    name = "vgg16-1"
+    found["resnet101-16"] = figures((gpu.STEP, "peak memory", 4097))
     monkeypatch.setattr(gpu, "run_case", lambda case, out, more: found[case.name])
     monkeypatch.setattr("sys.argv", ["gpu.py", "--out", str(tmp_path)])
     assert gpu.main() == 1

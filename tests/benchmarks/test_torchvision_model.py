@@ -6,8 +6,8 @@ import pytest
 import torch
 from networks import change
 
-from benchmarks.measure import count_flops
 from benchmarks.inputs import CLASS_NAMES, make_batch
+from benchmarks.measure import count_flops
 from benchmarks.network import build_model
 from benchmarks.torchvision_model import (
     _vgg,
