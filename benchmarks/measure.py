@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 import torchvision
-from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, record_function
 from torch.utils import collect_env
 from torch.utils.benchmark import Timer
@@ -110,7 +109,7 @@ def seconds_by_region(
         for _ in range(repeats):
             with record_function(WHOLE):
                 step()
-    events = [event for event in trace.key_averages() if event.device_type == DeviceType.CPU]
+    events = [event for event in trace.key_averages() if event.device_type.name == "CPU"]
     totals = {event.key: event.device_time_total if cuda else event.cpu_time_total for event in events}
     if cuda:  # autograd launches kernels from a thread of its own, which is in no region
         launched = sum(time for key, time in totals.items() if key.startswith(ENGINE))

@@ -143,20 +143,17 @@ def test_the_script_for_a_gpu_runs_a_case(gpu: ModuleType, tmp_path: Path) -> No
 def test_the_script_compares_with_the_targets(
     gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def figures(*rows: tuple[str, str, float]) -> pd.DataFrame:
-        return pd.DataFrame(
-            [
-                {"case": name, "part": part, "what": what} | dict.fromkeys(("median", "low", "high"), value)
-                for part, what, value in rows
-            ]
-        )
+    def figure(case: str, part: str, what: str, value: float) -> pd.DataFrame:
+        row = {"case": case, "part": part, "what": what, "median": value, "low": value, "high": value}
+        return pd.DataFrame([row])
 
-    name = "vgg16-1"
-    found = {name: figures((gpu.FILES, "images per second", 61), ("other", "x", 1)), "vgg16-16": None}
-    name = "resnet50-16"
-    found[name] = figures((gpu.FILES, "images per second", 199))
-    name = "vgg16-1"
-    found["resnet101-16"] = figures((gpu.STEP, "peak memory", 4097))
+    step = figure("vgg16-1", gpu.FILES, "images per second", 61)
+    found = {
+        "vgg16-1": pd.concat([step, figure("vgg16-1", "other", "x", 1)]),
+        "vgg16-16": None,
+        "resnet50-16": figure("resnet50-16", gpu.FILES, "images per second", 199),
+        "resnet101-16": figure("vgg16-1", gpu.STEP, "peak memory", 4097),
+    }
     monkeypatch.setattr(gpu, "run_case", lambda case, out, more: found[case.name])
     monkeypatch.setattr("sys.argv", ["gpu.py", "--out", str(tmp_path)])
     assert gpu.main() == 1
