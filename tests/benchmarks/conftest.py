@@ -1,15 +1,13 @@
 """A small network and its inputs, and repetitions of a single call."""
 
-from pathlib import Path
-
 import pytest
 
 from benchmarks import timing
 from benchmarks.inputs import draw_pictures, fit_params
 from frcnn.data.voc.annotation import Annotation
 from frcnn.params import Params, load_params
+from tests.factories import ROOT
 
-ROOT = Path(__file__).resolve().parents[3]
 SIZE = (96, 64)  # width, height
 SMALL = ("model.width=16", "train.pre_nms_topk=150", "train.post_nms_topk=40", "train.roi_batch=8")
 

@@ -1,7 +1,6 @@
 """Drawn pictures of the right size, batches, random detections."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,8 +12,7 @@ from frcnn.errors import UserError
 from frcnn.evaluation.voc_ap import evaluate_arrays
 from frcnn.params import Params, load_params
 from frcnn.training.batches import load_sample
-
-ROOT = Path(__file__).resolve().parents[3]
+from tests.factories import ROOT
 
 
 @pytest.mark.parametrize("rounding", ["nearest", "down"])

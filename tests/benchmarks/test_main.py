@@ -7,13 +7,13 @@ from types import ModuleType
 
 import pandas as pd
 import pytest
+from benchmarks.suite import PARTS
 
 from benchmarks import __main__ as bench
 from benchmarks import flops, timing
-from benchmarks.suite import PARTS
 from frcnn.errors import UserError
+from tests.factories import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["model.width=16", "train.pre_nms_topk=150", "train.post_nms_topk=40", "train.roi_batch=8"]
 OPTIONS = {
     "params_file": ROOT / "params.demo.yaml", "overrides": SMALL, "size": "64x96", "batch": 2, "precision": "float32",
@@ -92,7 +92,6 @@ def test_torchvision_stands_beside(gpu: ModuleType, tmp_path: Path) -> None:
 
 
 @pytest.mark.tensorflow
-@pytest.mark.skipif(importlib.util.find_spec("tensorflow") is None, reason="needs pip install '.[tensorflow]'")
 def test_tensorflow_stands_beside(tmp_path: Path) -> None:
     table = run(tmp_path / "b.csv", only="detection,training", framework="tensorflow", repeats=2)
     for part in ("detection", "training step"):

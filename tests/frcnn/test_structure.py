@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from frcnn.training import checkpoint
+from tests.factories import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 FILES = sorted([*(ROOT / "frcnn").rglob("*.py"), *(ROOT / "stages").rglob("*.py"), *(ROOT / "benchmarks").glob("*.py")])
 LONGEST_FILE, LONGEST_FUNCTION = 350, 60

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.factories import ROOT
+
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 MODULES = {name: "train" if name.startswith("train") else name for name in PIPELINE}
 # Code that cannot change a result, only how it is said, stored or found.
