@@ -1,5 +1,6 @@
 """What the tests share: a small drawn dataset, small parameters, the folder of golden files."""
 
+import importlib.util
 import os
 from pathlib import Path
 
@@ -8,8 +9,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")  # before torch is imported; more 
 import pytest
 
 from frcnn.params import Params, load_params
+from tests.factories import ROOT, write_anchors
 
-ROOT = Path(__file__).resolve().parent.parent
 os.environ["PYTHONPATH"] = str(ROOT)  # for the commands that tests start in other folders
 # Fast rather than good: enough to run every line.
 SMALL = (
@@ -41,6 +42,12 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def anchors(params: Params, dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Anchor targets of that dataset; not to be changed."""
+    return write_anchors(params, dataset, tmp_path_factory.mktemp("anchors") / "anchors.h5")
+
+
+@pytest.fixture(scope="session")
 def params() -> Params:
     """Parameters of the demo, made small."""
     return load_params(Path("demo"), SMALL)
@@ -59,3 +66,11 @@ def golden() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no golden files at {folder}; FRCNN_GOLDEN names their folder")
     return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs TensorFlow where it is not installed."""
+    absent = importlib.util.find_spec("tensorflow") is None
+    for item in items:
+        if absent and item.get_closest_marker("tensorflow"):
+            item.add_marker(pytest.mark.skip(reason="needs pip install '.[tensorflow]'"))

@@ -20,6 +20,26 @@ class Scored(NamedTuple):
     labels: np.ndarray
 
 
+def objects_of(*rows: tuple) -> Objects:
+    """Return objects of rows (image, box, label, difficult)."""
+    return Objects(
+        np.array([row[0] for row in rows], np.int64),
+        np.array([row[1] for row in rows], np.float32).reshape(-1, 4),
+        np.array([row[2] for row in rows], np.int64),
+        np.array([row[3] for row in rows], np.bool_),
+    )
+
+
+def scored_of(*rows: tuple) -> Scored:
+    """Return detections of rows (image, box, score, label)."""
+    return Scored(
+        np.array([row[0] for row in rows], np.int64),
+        np.array([row[1] for row in rows], np.float32).reshape(-1, 4),
+        np.array([row[2] for row in rows], np.float32),
+        np.array([row[3] for row in rows], np.int64),
+    )
+
+
 def by_image(scored: Scored, class_names: Sequence[str], images: int | None = None) -> SplitDetections:
     """Return detections in the order of their images, as files hold them."""
     order = np.argsort(scored.images, kind="stable")

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from networks import change
 
 from benchmarks.inputs import CLASS_NAMES, fit_params, make_batch, make_source, original_size, random_detections
 from frcnn.data.resizing.sizes import resized_size
@@ -13,6 +12,7 @@ from frcnn.errors import UserError
 from frcnn.evaluation.voc_ap import evaluate_arrays
 from frcnn.params import Params, load_params
 from frcnn.training.batches import load_sample
+from tests.factories import change
 
 
 @pytest.mark.parametrize("rounding", ["nearest", "down"])

@@ -4,7 +4,6 @@ from functools import partial
 
 import pytest
 import torch
-from networks import change
 
 from benchmarks.inputs import CLASS_NAMES, make_batch
 from benchmarks.measure import count_flops
@@ -24,6 +23,7 @@ from frcnn.params import Params
 from frcnn.pytorch.faster_rcnn import FasterRCNN
 from frcnn.pytorch.inputs import batch_inputs
 from frcnn.pytorch.learner import TorchLearner
+from tests.factories import change
 
 CPU = torch.device("cpu")
 TORCHVISIONS = {"model.width": 64, "model.norm": "frozen", "model.freeze_at": 2}

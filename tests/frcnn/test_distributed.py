@@ -12,8 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from anchor_file import write_anchors
-from networks import change
 from torch import nn
 
 from frcnn import distributed
@@ -26,6 +24,7 @@ from frcnn.training.checkpoint import load_checkpoint
 from frcnn.training.log import NonFiniteLoss
 from frcnn.training.loop import Interrupted, Job, train_phase
 from frcnn.training.setup import Inputs, set_up
+from tests.factories import change, write_anchors
 
 WORLD = 2
 # Five batches an epoch, two of which are smaller: one of a single image, which leaves the second process without any.

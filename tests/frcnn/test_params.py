@@ -10,8 +10,8 @@ import yaml
 
 from frcnn.errors import UserError
 from frcnn.params import PRESETS, Params, Section, from_dict, json_schema, load_params, to_dict
+from tests.factories import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("demo", "reference")
 GENERATE = "generate it: json.dumps(json_schema(), indent=2) and a line break"
 

@@ -7,8 +7,7 @@ import pytest
 from frcnn.errors import UserError
 from frcnn.params import PRESETS, load_params
 from frcnn.presets import commented_params, project_file
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.factories import ROOT
 
 
 @pytest.mark.parametrize("name", ["demo", "reference"])

@@ -1,10 +1,8 @@
 """Initial weights by name: fetched once through the cache, verified, and refused where they do not fit."""
 
 import hashlib
-import threading
 from collections.abc import Iterator
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -13,8 +11,8 @@ from frcnn.errors import UserError
 from frcnn.fetching.published import Published
 from frcnn.params import load_params
 from frcnn.pretrained import find_initial_weights
+from tests.factories import ROOT, FolderHandler, serve
 
-ROOT = Path(__file__).resolve().parents[2]
 CONTENT = b"weights"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
@@ -26,11 +24,8 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     folder.mkdir()
     (folder / f"resnet18-{SHA256[:8]}.pth").write_bytes(CONTENT)
     monkeypatch.setenv("FRCNN_CACHE", str(tmp_path / "cache"))
-    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as httpd:
-        threading.Thread(target=httpd.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{httpd.server_port}"
-        httpd.shutdown()
+    with serve(partial(FolderHandler, directory=folder)) as address:
+        yield address
 
 
 def find(*overrides: str) -> Path | None:

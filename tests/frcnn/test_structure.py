@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from structure import ROOT, closure, imported_modules, imports_of
 
 from frcnn.training import checkpoint
+from tests.factories import ROOT
+from tests.structure import closure, imported_modules, imports_of
 
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 FILES = sorted([*(ROOT / "frcnn").rglob("*.py"), *(ROOT / "stages").rglob("*.py"), *(ROOT / "benchmarks").glob("*.py")])

@@ -6,7 +6,6 @@ import os
 import resource
 import shlex
 import shutil
-import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -15,14 +14,10 @@ import h5py
 import pytest
 import torch
 
-from frcnn.detector.config import detector_config
-from frcnn.detector.weights_file import write_weights
 from frcnn.params import PRESETS, Params
-from frcnn.pytorch.faster_rcnn import FasterRCNN
-from frcnn.pytorch.weights import arrays_of
 from frcnn.sources.layout import MARKER
-from stages import cli
 from stages.anchors import run as anchors_stage
+from tests.factories import Command, write_random_weights
 
 ARCHIVE = Path("set.tar")
 
@@ -35,11 +30,8 @@ def finished(dataset: Path, params: Params, tmp_path_factory: pytest.TempPathFac
     shutil.copytree(dataset, folder / "data" / "dataset")
     (folder / "data" / "dataset" / MARKER).touch()
     anchors_stage(folder / "params.yaml", ["model.width=16"], dataset, folder / "data" / "anchors.h5", workers=0)
-    names = (dataset / "classes.txt").read_text().split()
-    config = detector_config(names, params)
     for phase in (1, 2):
-        path = folder / "data" / "models" / f"phase{phase}.safetensors"
-        write_weights(path, config, arrays_of(FasterRCNN(config)), {})
+        write_random_weights(folder / "data" / "models" / f"phase{phase}.safetensors", dataset, params)
     (folder / "metrics").mkdir()
     (folder / "metrics" / "summary.json").write_text("{}")
     with tarfile.open(folder / ARCHIVE, "w") as tar:
@@ -61,14 +53,6 @@ def snapshot(folder: Path) -> dict[str, str]:
     """Return the digest of every file that is not scratch."""
     files = [path for path in sorted(folder.rglob("*")) if path.is_file() and "checkpoints" not in path.parts]
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-
-
-def run(arguments: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> tuple[object, str]:
-    """Run `frcnn ARGUMENTS` in this process; return exit code and stderr."""
-    monkeypatch.setattr(sys, "argv", ["frcnn", *shlex.split(arguments)])
-    with pytest.raises(SystemExit) as exit_:
-        cli.main()
-    return exit_.value.code, capsys.readouterr().err.strip()
 
 
 def nothing(work: Path) -> None:
@@ -191,17 +175,10 @@ CASES = {
 
 
 @pytest.mark.parametrize(("spoil", "arguments", "message"), CASES.values(), ids=CASES.keys())
-def test_bad_input(
-    work: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    spoil: Callable[[Path], None],
-    arguments: str,
-    message: str,
-) -> None:
+def test_bad_input(work: Path, frcnn: Command, spoil: Callable[[Path], None], arguments: str, message: str) -> None:
     spoil(work)
     before = snapshot(work)
-    code, stderr = run(arguments, monkeypatch, capsys)
+    code, _, stderr = frcnn(*shlex.split(arguments))
     assert message in stderr
     assert stderr.startswith("error: ")
     assert "\n" not in stderr
@@ -209,10 +186,8 @@ def test_bad_input(
     assert snapshot(work) == before
 
 
-def test_every_wrong_parameter_is_a_line(
-    work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    code, stderr = run("anchors -S data.min_size=0 -S train.batch_size=x", monkeypatch, capsys)
+def test_every_wrong_parameter_is_a_line(work: Path, frcnn: Command) -> None:
+    code, _, stderr = frcnn(*["anchors", "-S", "data.min_size=0", "-S", "train.batch_size=x"])
     assert code == 2
     assert stderr.splitlines() == [
         "error: params.yaml: data.min_size is 0; it must be at least 1",
@@ -225,16 +200,14 @@ def test_every_wrong_parameter_is_a_line(
     ["anchors -S model.width=16 --workers 0", f"{TRAIN} --fresh", DOWNLOAD, "detect --device cpu"],
     ids=["anchors", "train", "download", "detect"],
 )
-def test_a_full_disk(
-    work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: str
-) -> None:
+def test_a_full_disk(work: Path, frcnn: Command, monkeypatch: pytest.MonkeyPatch, arguments: str) -> None:
     def full(*_args: object, **_options: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     before = snapshot(work)
     monkeypatch.setattr(os, "replace", full)
     monkeypatch.setattr(os, "rename", full)
-    code, stderr = run(arguments, monkeypatch, capsys)
+    code, _, stderr = frcnn(*shlex.split(arguments))
     assert (code, "No space left on device" in stderr, "\n" in stderr) == (2, True, False)
     monkeypatch.undo()
     assert snapshot(work) == before
@@ -244,13 +217,13 @@ def test_a_full_disk(
     "arguments", ["anchors -S model.width=16 --workers 0", f"{TRAIN} --fresh"], ids=["anchors", "train"]
 )
 def test_a_disk_that_fills_up_while_writing(
-    work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: str
+    work: Path, frcnn: Command, monkeypatch: pytest.MonkeyPatch, arguments: str
 ) -> None:
     before = snapshot(work)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))  # bytes a file: writing more fails half-way
     try:
-        code, stderr = run(arguments, monkeypatch, capsys)
+        code, _, stderr = frcnn(*shlex.split(arguments))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert (code, "cannot be written" in stderr, "\n" in stderr) == (2, True, False), stderr
@@ -258,35 +231,26 @@ def test_a_disk_that_fills_up_while_writing(
     assert not list(work.rglob("*.tmp"))
 
 
-def test_check_asks_for_the_splits_of_the_parameters(
-    work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["frcnn", "check", "-S", "splits.test=nope"])
-    with pytest.raises(SystemExit) as exit_:
-        cli.main()
-    assert exit_.value.code == 1
-    assert "nope.txt" in capsys.readouterr().out
+def test_check_asks_for_the_splits_of_the_parameters(work: Path, frcnn: Command) -> None:
+    code, stdout, _ = frcnn("check", "-S", "splits.test=nope")
+    assert code == 1
+    assert "nope.txt" in stdout
 
 
-def test_an_error_of_ours_exits_with_1(
-    work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_error_of_ours_exits_with_1(work: Path, frcnn: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_args: object) -> None:
         raise ZeroDivisionError("by\nus")
 
     monkeypatch.setattr("frcnn.data.voc.dataset.read_names", broken)
-    code, stderr = run("anchors", monkeypatch, capsys)
+    code, _, stderr = frcnn("anchors")
     assert code == 1
     assert stderr == "error: internal error: ZeroDivisionError: by us; run again with --debug for the traceback"
-    monkeypatch.setattr(sys, "argv", ["frcnn", "anchors", "--debug"])
     with pytest.raises(ZeroDivisionError):
-        cli.main()
+        frcnn("anchors", "--debug")
 
 
-def test_a_non_finite_loss_names_the_picture(
-    work: Path, params: Params, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    code, stderr = run(f"{TRAIN} -S train_phase1.learning_rate=1e30 -S train.optimizer.name=sgd", monkeypatch, capsys)
+def test_a_non_finite_loss_names_the_picture(work: Path, frcnn: Command) -> None:
+    code, _, stderr = frcnn(*f"{TRAIN} -S train_phase1.learning_rate=1e30 -S train.optimizer.name=sgd".split())
     assert code == 2
     assert "a loss is not finite" in stderr
     assert "train_0" in stderr or "val_0" in stderr

@@ -6,8 +6,9 @@ import typer
 from frcnn.errors import UserError
 from frcnn.sources.synthetic import draw_dataset
 from stages import check
+from tests.factories import ROOT
 
-PARAMS = Path(__file__).parents[2] / "params.yaml"
+PARAMS = ROOT / "params.yaml"
 
 
 @pytest.fixture

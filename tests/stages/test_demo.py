@@ -15,8 +15,8 @@ from frcnn.errors import UserError
 from frcnn.params import load_params
 from frcnn.presets import commented_params
 from stages import demo
+from tests.factories import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 REDUCED = {
     ("download", "synthetic", "train_images"): 12,
     ("download", "synthetic", "val_images"): 4,

@@ -6,13 +6,10 @@ import pytest
 from frcnn.data.voc.dataset import VocDataset
 from frcnn.detections.detections import SplitDetections
 from frcnn.detections.hdf5 import read_detections, read_with_annotations, write_detections
-from frcnn.detector.config import detector_config
-from frcnn.detector.weights_file import write_weights
 from frcnn.files import sha256_file
 from frcnn.params import Params
-from frcnn.pytorch.faster_rcnn import FasterRCNN
-from frcnn.pytorch.weights import arrays_of
 from stages import detect
+from tests.factories import write_random_weights
 
 SETTINGS = ["detect.precision=float32", "detect.post_nms_topk=20", "detect.score_threshold=0", "detect.batch_size=4"]
 
@@ -20,10 +17,7 @@ SETTINGS = ["detect.precision=float32", "detect.post_nms_topk=20", "detect.score
 @pytest.fixture(scope="module")
 def weights(dataset: Path, params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights of a network that learned nothing."""
-    path = tmp_path_factory.mktemp("weights") / "random.safetensors"
-    config = detector_config(VocDataset(dataset).class_names, params)
-    write_weights(path, config, arrays_of(FasterRCNN(config)), {})
-    return path
+    return write_random_weights(tmp_path_factory.mktemp("weights") / "random.safetensors", dataset, params)
 
 
 def run(dataset: Path, weights: Path, out: Path) -> None:

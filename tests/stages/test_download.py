@@ -1,9 +1,7 @@
 import hashlib
 import tarfile
-import threading
 from collections.abc import Iterator
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -15,8 +13,9 @@ from frcnn.sources import source as source_module
 from frcnn.sources.layout import MARKER
 from frcnn.sources.synthetic import draw_dataset
 from stages import download
+from tests.factories import ROOT, FolderHandler, serve
 
-PARAMS = Path(__file__).parents[2] / "params.yaml"
+PARAMS = ROOT / "params.yaml"
 
 
 def run(dataset: Path, source: object, *overrides: str) -> None:
@@ -53,13 +52,9 @@ def archive(tmp_path: Path) -> Path:
 def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Serve the folder "served"."""
     monkeypatch.setenv("FRCNN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(SimpleHTTPRequestHandler, "log_message", lambda *args: None)
     (tmp_path / "served").mkdir()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=tmp_path / "served"))
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with serve(partial(FolderHandler, directory=tmp_path / "served")) as address:
+        yield address
 
 
 def test_synthetic(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -10,8 +10,9 @@ from frcnn.detections.detections import Detections, join_detections
 from frcnn.detections.hdf5 import read_detections, write_detections
 from frcnn.errors import UserError
 from stages import evaluate
+from tests.factories import ROOT
 
-PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
+PARAMS = ROOT / "params.yaml"
 CLASSES = ["bolt", "wrench", "пакет"]  # no object of the last
 OBJECTS = {"a": [("bolt", 10, 10, 50, 50)], "b": [("wrench", 20, 5, 60, 40), ("bolt", 61, 50, 90, 70)], "c": []}
 OBJECT = "<object><name>{}</name><bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox></object>"

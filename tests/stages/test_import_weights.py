@@ -2,14 +2,12 @@
 
 import hashlib
 import json
-import sys
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 import torch
-from foreign_weights import VGG_CONVOLUTIONS, constants, layer, numbers, resnet, vgg_layers
 from PIL import Image
 
 from frcnn.data.voc.dataset import VOC_CLASSES
@@ -24,8 +22,8 @@ from frcnn.pytorch.inference import load_detector
 from frcnn.pytorch.weights import load_pretrained
 from frcnn.training.initial_weights import read_initial
 from frcnn.training.setup import Inputs, set_up
-from stages import cli
 from stages.anchors import run as anchors_stage
+from tests.foreign_weights import VGG_CONVOLUTIONS, constants, layer, numbers, resnet, vgg_layers
 
 
 @pytest.fixture
@@ -33,20 +31,6 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working folder."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-@pytest.fixture
-def frcnn(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """Run `frcnn ARGUMENTS` in this process; return exit code, stdout and stderr."""
-
-    def run(*arguments: str) -> tuple[object, str, str]:
-        monkeypatch.setattr(sys, "argv", ["frcnn", *arguments])
-        with pytest.raises(SystemExit) as exit_:
-            cli.main()
-        printed = capsys.readouterr()
-        return exit_.value.code, printed.out.strip(), printed.err.strip()
-
-    return run
 
 
 def empty_detector(params: Params, backbone: str) -> FasterRCNN:

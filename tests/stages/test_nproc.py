@@ -5,23 +5,15 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from training_folder import RESULTS, prepare, results
 
-from frcnn.data.voc.dataset import VocDataset
-from frcnn.detector.config import detector_config
-from frcnn.detector.weights_file import write_weights
 from frcnn.params import PRESETS, Params
-from frcnn.pytorch.faster_rcnn import FasterRCNN
-from frcnn.pytorch.weights import arrays_of
 from stages.terminal.launch import LOST_PEER, _exit_code
+from tests.factories import FRCNN, RESULTS, options, results, start, training_folder, wait_for, write_random_weights
 
-ROOT = Path(__file__).resolve().parents[2]
-FRCNN = [sys.executable, "-m", "stages.cli"]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--log-dir", "logs"]
 TORCHRUN += ["-m", "stages.cli"]
 TRAIN = ["train", "--phase", "1", "--device", "cpu", "--checkpoint-seconds", "0"]
@@ -30,26 +22,15 @@ TRAIN += ["-S", "train_phase1.epochs=4"]
 DETECT = ["detect.precision=float32", "detect.post_nms_topk=20", "detect.score_threshold=0", "detect.batch_size=2"]
 
 
-def start(folder: Path, command: list[str], nproc: str | None = None) -> subprocess.Popen[str]:
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    if nproc:
-        environment["FRCNN_NPROC"] = nproc
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, cwd=folder, env=environment, stdout=pipe, stderr=pipe, text=True)
+def begin(folder: Path, command: list[str], nproc: str | None = None) -> subprocess.Popen[str]:
+    asked = {"FRCNN_NPROC": nproc} if nproc else {}
+    return start(folder, *command, OMP_NUM_THREADS="1", **asked)
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, list[str], list[str]]:
     """Return exit code, and the lines of stdout and stderr."""
     stdout, stderr = process.communicate(timeout=300)
     return process.returncode, stdout.splitlines(), stderr.splitlines()
-
-
-def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 120
-    while not path.exists():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def ranks(process: subprocess.Popen[str]) -> dict[int, int]:
@@ -65,8 +46,8 @@ def ranks(process: subprocess.Popen[str]) -> dict[int, int]:
 @pytest.fixture(scope="module")
 def undisturbed(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
     """Weights and log of two processes, asked for by the environment, that nobody disturbed."""
-    folder = prepare(tmp_path_factory.mktemp("undisturbed") / "work", dataset)
-    code, stdout, stderr = finish(start(folder, [*FRCNN, *TRAIN], nproc="2"))
+    folder = training_folder(tmp_path_factory.mktemp("undisturbed") / "work", dataset)
+    code, stdout, stderr = finish(begin(folder, [*FRCNN, *TRAIN], nproc="2"))
     assert (code, stderr) == (0, [])
     assert len(stdout) == 3, "each line once"
     assert stdout[0] == "16 images, cpu, float32, 2 processes, batch norm statistics of each process's own images"
@@ -78,9 +59,9 @@ def undisturbed(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> list
 def test_one_is_killed_all_stop_and_the_same_command_goes_on(
     tmp_path: Path, dataset: Path, undisturbed: list[bytes]
 ) -> None:
-    folder = prepare(tmp_path / "work", dataset)
+    folder = training_folder(tmp_path / "work", dataset)
     command = [*FRCNN, *TRAIN, "--nproc", "2"]
-    process = start(folder, command)
+    process = begin(folder, command)
     wait_for(folder / "checkpoints" / "phase1" / "last.pt", process)
     processes = ranks(process)
     assert sorted(processes) == [0, 1]
@@ -94,7 +75,7 @@ def test_one_is_killed_all_stop_and_the_same_command_goes_on(
     assert not any(Path(f"/proc/{pid}").exists() for pid in processes.values())
     assert not any((folder / name).exists() for name in RESULTS)
 
-    code, stdout, stderr = finish(start(folder, command))
+    code, stdout, stderr = finish(begin(folder, command))
     assert (code, stderr) == (0, [])
     assert "going on after step" in stdout[1]
     assert results(folder) == undisturbed
@@ -102,15 +83,15 @@ def test_one_is_killed_all_stop_and_the_same_command_goes_on(
 
 @pytest.mark.slow
 def test_stopped_by_sigterm_and_gone_on_with_torchrun(tmp_path: Path, dataset: Path, undisturbed: list[bytes]) -> None:
-    folder = prepare(tmp_path / "work", dataset)
-    process = start(folder, [*FRCNN, *TRAIN, "--nproc", "2"])
+    folder = training_folder(tmp_path / "work", dataset)
+    process = begin(folder, [*FRCNN, *TRAIN, "--nproc", "2"])
     wait_for(folder / "checkpoints" / "phase1" / "last.pt", process)
     process.send_signal(signal.SIGTERM)
     code, stdout, stderr = finish(process)
     assert (code, stderr) == (143, ["stopped by SIGTERM"])
     assert stdout[2:] == ["stopped; the same command goes on from checkpoints/phase1/last.pt"]
 
-    code, stdout, stderr = finish(start(folder, [*TORCHRUN, *TRAIN], nproc="2"))
+    code, stdout, stderr = finish(begin(folder, [*TORCHRUN, *TRAIN], nproc="2"))
     assert code == 0, stderr
     assert "2 processes" in stdout[0]
     assert "going on after step" in stdout[1]
@@ -120,9 +101,9 @@ def test_stopped_by_sigterm_and_gone_on_with_torchrun(tmp_path: Path, dataset: P
 
 @pytest.mark.slow
 def test_a_users_mistake_is_told_once(tmp_path: Path, dataset: Path) -> None:
-    folder = prepare(tmp_path / "work", dataset)
+    folder = training_folder(tmp_path / "work", dataset)
     (folder / "data" / "anchors.h5").unlink()
-    code, stdout, stderr = finish(start(folder, [*FRCNN, *TRAIN, "--nproc", "2"]))
+    code, stdout, stderr = finish(begin(folder, [*FRCNN, *TRAIN, "--nproc", "2"]))
     assert (code, stdout) == (2, [])
     assert stderr == ["error: data/anchors.h5: no such file; run `frcnn anchors` first"]
 
@@ -133,24 +114,23 @@ def detectable(dataset: Path, params: Params, tmp_path_factory: pytest.TempPathF
     folder = tmp_path_factory.mktemp("detectable")
     shutil.copytree(dataset, folder / "data" / "dataset")
     shutil.copy(PRESETS / "demo.yaml", folder / "params.yaml")
-    config = detector_config(VocDataset(dataset).class_names, params)
-    write_weights(folder / "data" / "models" / "phase2.safetensors", config, arrays_of(FasterRCNN(config)), {})
+    write_random_weights(folder / "data" / "models" / "phase2.safetensors", dataset, params)
     return folder
 
 
 @pytest.mark.slow
 def test_detections_are_the_same_bytes_and_a_bad_picture_is_told_once(detectable: Path) -> None:
     data = detectable / "data"
-    command = [*FRCNN, "detect", "--device", "cpu", *(word for change in DETECT for word in ("-S", change))]
+    command = [*FRCNN, "detect", "--device", "cpu", *options(DETECT)]
     for nproc in ("1", "2"):
-        code, stdout, stderr = finish(start(detectable, [*command, "--out", f"{nproc}.h5"], nproc))
+        code, stdout, stderr = finish(begin(detectable, [*command, "--out", f"{nproc}.h5"], nproc))
         assert (code, stderr) == (0, [])
         assert len(stdout) == 1
     assert (detectable / "1.h5").read_bytes() == (detectable / "2.h5").read_bytes()
 
     picture = data / "dataset" / "JPEGImages" / "test_00003.jpg"  # the second batch, and so the second process
     picture.write_bytes(picture.read_bytes()[:500])
-    code, stdout, stderr = finish(start(detectable, [*command, "--nproc", "2", "--out", "3.h5"]))
+    code, stdout, stderr = finish(begin(detectable, [*command, "--nproc", "2", "--out", "3.h5"]))
     assert (code, stdout, len(stderr)) == (2, [], 1)
     assert "test_00003.jpg: unreadable picture" in stderr[0]
     assert not (detectable / "3.h5").exists()

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from structure import closure, imported_modules
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.factories import ROOT
+from tests.structure import closure, imported_modules
+
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 MODULES = {name: "train" if name.startswith("train") else name for name in PIPELINE}
 

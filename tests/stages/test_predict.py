@@ -1,7 +1,5 @@
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,6 +16,7 @@ from frcnn.params import Data, Detect, Framework, Precision
 from frcnn.report.drawing import class_color
 from stages import predict
 from stages.cli import app
+from tests.factories import QuietHandler, serve
 
 
 class FakeDetector:
@@ -62,7 +61,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def server(folder: Path) -> Iterator[str]:
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def do_GET(self) -> None:
             status = 404 if self.path == "/none.jpg" else 200
             body = b"<html>" if self.path == "/page" else (folder / "one.jpg").read_bytes()
@@ -71,13 +70,8 @@ def server(folder: Path) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
-        threading.Thread(target=httpd.serve_forever, args=(0.01,), daemon=True).start()
-        yield f"http://127.0.0.1:{httpd.server_port}"
-        httpd.shutdown()
+    with serve(Handler) as address:
+        yield address
 
 
 def run(tmp_path: Path, *pictures: object) -> list[dict]:

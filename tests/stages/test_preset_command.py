@@ -1,14 +1,14 @@
 """`frcnn preset` writes a complete parameter file and replaces none unasked; `frcnn --version`."""
 
-import sys
 from pathlib import Path
 
 import pytest
 
-import frcnn
+from frcnn import __version__
 from frcnn.errors import UserError
 from frcnn.params import load_params
-from stages import cli, preset
+from stages import preset
+from tests.factories import Command
 
 
 def test_a_preset_becomes_params_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,9 +25,5 @@ def test_a_preset_becomes_params_yaml(tmp_path: Path, monkeypatch: pytest.Monkey
     assert not Path("other.yaml").exists()
 
 
-def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(sys, "argv", ["frcnn", "--version"])
-    with pytest.raises(SystemExit) as exit_:
-        cli.main()
-    assert exit_.value.code == 0
-    assert capsys.readouterr().out == f"frcnn {frcnn.__version__}\n"
+def test_version(frcnn: Command) -> None:
+    assert frcnn("--version") == (0, f"frcnn {__version__}", "")

@@ -9,8 +9,9 @@ from frcnn.detections.hdf5 import write_detections
 from frcnn.errors import UserError
 from frcnn.report.drawing import GREEN, class_color
 from stages import render
+from tests.factories import ROOT
 
-PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
+PARAMS = ROOT / "params.yaml"
 IDS = [f"{i:03}" for i in range(12)]
 XML = """<annotation><size><width>500</width><height>400</height><depth>3</depth></size><object><name>bolt</name>
 <bndbox><xmin>101</xmin><ymin>101</ymin><xmax>200</xmax><ymax>200</ymax></bndbox></object></annotation>"""

@@ -1,42 +1,24 @@
 """The stages with TensorFlow: trained, detected with, judged and drawn; one weights file serves both frameworks."""
 
-import importlib.util
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from training_folder import RESULTS, prepare
 
 from frcnn.detections.hdf5 import read_detections
+from tests.factories import FRCNN, RESULTS, ROOT, options, start, training_folder, wait_for
 
-ROOT = Path(__file__).resolve().parents[2]
-FRCNN = [sys.executable, "-m", "stages.cli"]
 SMALL = ["model.width=16", "train.batch_size=4", "train_phase1.epochs=2", "train_phase2.epochs=1"]
 TENSORFLOW = ["train.framework=tensorflow", "detect.framework=tensorflow"]
-needs_tensorflow = pytest.mark.skipif(
-    importlib.util.find_spec("tensorflow") is None, reason="needs pip install '.[tensorflow]'"
-)
-
-
-def options(changes: list[str]) -> list[str]:
-    return [word for change in changes for word in ("-S", change)]
-
-
-def start(folder: Path, *command: str, **environment: str) -> subprocess.Popen[str]:
-    own = os.environ | {"PYTHONPATH": str(ROOT), "FRCNN_DEVICE": "cpu"} | environment
-    pipe = subprocess.PIPE
-    return subprocess.Popen([*FRCNN, *command], cwd=folder, env=own, stdout=pipe, stderr=pipe, text=True)
+CPU = {"FRCNN_DEVICE": "cpu"}
 
 
 def frcnn(folder: Path, *command: str, code: int = 0, **environment: str) -> str:
     """Run a command to its end and return what it said."""
-    process = start(folder, *command, **environment)
+    process = start(folder, *FRCNN, *command, **CPU, **environment)
     stdout, stderr = process.communicate(timeout=300)
     assert process.returncode == code, stderr
     return stdout + stderr
@@ -45,14 +27,13 @@ def frcnn(folder: Path, *command: str, code: int = 0, **environment: str) -> str
 @pytest.fixture(scope="module")
 def trained(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A working folder in which both phases were trained with TensorFlow."""
-    folder = prepare(tmp_path_factory.mktemp("tensorflow") / "work", dataset)
+    folder = training_folder(tmp_path_factory.mktemp("tensorflow") / "work", dataset)
     said = [frcnn(folder, "train", "--phase", phase, *options(SMALL + TENSORFLOW)) for phase in "12"]
     assert "tensorflow on cpu, float32" in said[0]
     assert (folder / "metrics" / "train_phase2.csv").read_text().startswith("epoch,step,images,learning_rate,loss_rpn")
     return folder
 
 
-@needs_tensorflow
 @pytest.mark.tensorflow
 @pytest.mark.slow
 def test_both_frameworks_find_the_same_with_the_same_file(trained: Path) -> None:
@@ -73,18 +54,13 @@ def test_both_frameworks_find_the_same_with_the_same_file(trained: Path) -> None
     assert "2 pictures" in frcnn(trained, "predict", *pictures, *weights, "--framework", "tensorflow")
 
 
-@needs_tensorflow
 @pytest.mark.tensorflow
 @pytest.mark.slow
 def test_stopped_and_resumed(trained: Path, tmp_path: Path, dataset: Path) -> None:
-    folder = prepare(tmp_path / "work", dataset)
+    folder = training_folder(tmp_path / "work", dataset)
     command = ("train", "--phase", "1", "--checkpoint-seconds", "0", *options(SMALL + TENSORFLOW))
-    process = start(folder, *command)
-    deadline = time.monotonic() + 120
-    while not (folder / "checkpoints" / "phase1" / "last.pt").exists():
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    process = start(folder, *FRCNN, *command, **CPU)
+    wait_for(folder / "checkpoints" / "phase1" / "last.pt", process)
     process.send_signal(signal.SIGTERM)
     stdout, stderr = process.communicate(timeout=120)
     assert process.returncode == 143, stderr
@@ -93,7 +69,6 @@ def test_stopped_and_resumed(trained: Path, tmp_path: Path, dataset: Path) -> No
     assert all((folder / name).exists() for name in RESULTS)
 
 
-@needs_tensorflow
 @pytest.mark.tensorflow
 @pytest.mark.parametrize(
     ("command", "said"),
@@ -107,7 +82,7 @@ def test_stopped_and_resumed(trained: Path, tmp_path: Path, dataset: Path) -> No
     ids=["bf16", "deterministic", "several processes", "no device", "no such device"],
 )
 def test_what_it_cannot_do_is_said(tmp_path: Path, dataset: Path, command: tuple[str, ...], said: str) -> None:
-    folder = prepare(tmp_path / "work", dataset)
+    folder = training_folder(tmp_path / "work", dataset)
     text = frcnn(folder, *command, *options(SMALL + TENSORFLOW), code=2)
     assert said in text
     assert "Traceback" not in text
@@ -115,7 +90,7 @@ def test_what_it_cannot_do_is_said(tmp_path: Path, dataset: Path, command: tuple
 
 @pytest.mark.parametrize("command", [("train", "--phase", "1"), ("predict", "x.png", "--framework", "tensorflow")])
 def test_without_tensorflow_the_extra_is_named(tmp_path: Path, dataset: Path, command: tuple[str, ...]) -> None:
-    folder = prepare(tmp_path / "work", dataset)
+    folder = training_folder(tmp_path / "work", dataset)
     (folder / "none").mkdir()
     (folder / "none" / "tensorflow.py").write_text("raise ImportError('none here')\n")
     (folder / "x.png").write_bytes(next((dataset / "JPEGImages").glob("*.jpg")).read_bytes())

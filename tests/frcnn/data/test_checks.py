@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from voc_files import voc_object, write_list, write_voc
 
 from frcnn.data.checks import Count, check_dataset
 from frcnn.errors import UserError
+from tests.factories import voc_object, write_list, write_voc
 
 
 def found(dataset: Path, convention: str = "continuous") -> list[tuple[str, str, str, str]]:

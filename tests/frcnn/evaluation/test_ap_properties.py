@@ -2,8 +2,6 @@
 
 import numpy as np
 import pytest
-from flat_detections import Scored
-from flat_detections import judge as judge_arrays
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +13,8 @@ from frcnn.evaluation.voc_ap import (
     Objects,
     average_precision,
 )
+from tests.flat_detections import Scored
+from tests.flat_detections import judge as judge_arrays
 
 # On a busy machine drawing may take long.
 ALWAYS = settings(deadline=None, max_examples=80, derandomize=True, suppress_health_check=[HealthCheck.too_slow])

@@ -2,35 +2,13 @@ import sys
 
 import numpy as np
 import pytest
-from flat_detections import Scored, judge, judge_coco
 
 from frcnn.evaluation.coco import METRICS
 from frcnn.evaluation.voc_ap import Objects, mean_ap
+from tests.flat_detections import Scored, judge, judge_coco, objects_of, scored_of
 
 BOX, SHIFTED, AWAY = [0, 0, 100, 100], [10, 0, 110, 100], [500, 500, 600, 600]
 RECALLS = np.linspace(0, 1, 101)
-
-
-def objects_of(*rows: tuple) -> Objects:
-    """Rows: (image, box, label, difficult)."""
-    images, boxes, labels, difficult = ([row[i] for row in rows] for i in range(4))
-    return Objects(
-        np.array(images, np.int64),
-        np.array(boxes, np.float32).reshape(-1, 4),
-        np.array(labels, np.int64),
-        np.array(difficult, np.bool_),
-    )
-
-
-def scored_of(*rows: tuple) -> Scored:
-    """Rows: (image, box, score, label)."""
-    images, boxes, scores, labels = ([row[i] for row in rows] for i in range(4))
-    return Scored(
-        np.array(images, np.int64),
-        np.array(boxes, np.float32).reshape(-1, 4),
-        np.array(scores, np.float32),
-        np.array(labels, np.int64),
-    )
 
 
 def metrics_of(objects: list, detections: list) -> dict[str, float]:

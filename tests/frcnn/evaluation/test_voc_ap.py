@@ -3,7 +3,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from flat_detections import Scored, judge
 
 from frcnn.boxes import iou
 from frcnn.data.voc.annotation import Annotation
@@ -18,6 +17,7 @@ from frcnn.evaluation.voc_ap import (
     precision_recall,
     summarize,
 )
+from tests.flat_detections import Scored, judge, objects_of, scored_of
 
 BOX, SHIFTED, AWAY = [0, 0, 10, 10], [1, 0, 11, 10], [50, 50, 60, 60]
 
@@ -25,26 +25,6 @@ BOX, SHIFTED, AWAY = [0, 0, 10, 10], [1, 0, 11, 10], [50, 50, 60, 60]
 def load(path: Path) -> dict[str, np.ndarray]:
     with np.load(path) as file:
         return dict(file)
-
-
-def objects_of(*rows: tuple) -> Objects:
-    """Rows: (image, box, label, difficult)."""
-    return Objects(
-        np.array([row[0] for row in rows], np.int64),
-        np.array([row[1] for row in rows], np.float32).reshape(-1, 4),
-        np.array([row[2] for row in rows], np.int64),
-        np.array([row[3] for row in rows], np.bool_),
-    )
-
-
-def scored_of(*rows: tuple) -> Scored:
-    """Rows: (image, box, score, label)."""
-    return Scored(
-        np.array([row[0] for row in rows], np.int64),
-        np.array([row[1] for row in rows], np.float32).reshape(-1, 4),
-        np.array([row[2] for row in rows], np.float32),
-        np.array([row[3] for row in rows], np.int64),
-    )
 
 
 def ap_of(objects: Objects, detections: Scored, iou_threshold: float = 0.5) -> list[float]:

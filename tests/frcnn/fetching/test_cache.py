@@ -3,7 +3,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ import pytest
 from frcnn.errors import UserError
 from frcnn.fetching import cache as module
 from frcnn.fetching.cache import cache_folder, fetch
+from tests.factories import QuietHandler, serve
 
 BODY = bytes(range(256)) * 4000  # 1 MB
 DIGEST = hashlib.sha256(BODY).hexdigest()
@@ -26,18 +27,7 @@ class Server:
         self.resumes = True
         self.status: list[int] = []  # error codes to answer first
         self.ranges: list[str | None] = []
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                outer.answer(self)
-
-            def log_message(self, *args: object) -> None:
-                pass
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.http.server_port}/file"
-        threading.Thread(target=self.http.serve_forever, args=(0.01,), daemon=True).start()
+        self.url = ""
 
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
         asked = handler.headers.get("Range")
@@ -63,9 +53,14 @@ class Server:
 @pytest.fixture
 def server() -> Iterator[Server]:
     server = Server()
-    yield server
-    server.http.shutdown()
-    server.http.server_close()
+
+    class Handler(QuietHandler):
+        def do_GET(self) -> None:
+            server.answer(self)
+
+    with serve(Handler) as address:
+        server.url = f"{address}/file"
+        yield server
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from foreign_weights import anchors_by, convolve, decode, imported_detector, layer, linear, vgg_features, vgg_layers
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -16,6 +15,16 @@ from frcnn.errors import UserError
 from frcnn.importing.recognize import recognize
 from frcnn.params import Params
 from frcnn.pytorch.faster_rcnn import FasterRCNN
+from tests.foreign_weights import (
+    anchors_by,
+    convolve,
+    decode,
+    imported_detector,
+    layer,
+    linear,
+    vgg_features,
+    vgg_layers,
+)
 
 FEATURES = "extractor.{index}"
 CAFFE_REVERSED = Preprocessing(order="BGR", scale=1.0, mean=(122.7717, 115.9465, 102.9801), std=(1.0, 1.0, 1.0))

@@ -6,7 +6,6 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from foreign_weights import VGG_CONVOLUTIONS, linear, vgg_features
 from numpy.lib.stride_tricks import sliding_window_view
 from torch.nn import functional as F
 
@@ -14,6 +13,7 @@ from frcnn.detector.config import PREPROCESSING
 from frcnn.errors import UserError
 from frcnn.importing.convert import convert
 from frcnn.importing.recognize import recognize
+from tests.foreign_weights import VGG_CONVOLUTIONS, linear, vgg_features
 
 NAMES = {
     "whole model": lambda layer, kind: f"model_weights/{layer}/{layer[:2]}v2d_3/{kind}:0",

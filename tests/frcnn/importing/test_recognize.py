@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from foreign_weights import constants, layer, vgg_layers
 
 from frcnn.detector.config import PREPROCESSING
 from frcnn.errors import UserError
 from frcnn.fetching.published import CAFFE_VGG16
 from frcnn.importing.convert import classification_weights
 from frcnn.importing.recognize import recognize
+from tests.foreign_weights import constants, layer, vgg_layers
 
 
 def vgg() -> dict[str, torch.Tensor]:

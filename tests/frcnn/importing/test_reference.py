@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from foreign_weights import (
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from frcnn import boxes
+from frcnn.anchors.grid import anchor_grid
+from frcnn.detector.config import PREPROCESSING, ROI_DELTA_STD
+from frcnn.errors import UserError
+from frcnn.importing.recognize import recognize
+from frcnn.params import Anchors, Params
+from frcnn.pytorch.faster_rcnn import FasterRCNN
+from tests.foreign_weights import (
     VGG_CONVOLUTIONS,
     anchors_by,
     constants,
@@ -19,16 +29,6 @@ from foreign_weights import (
     vgg_features,
     vgg_layers,
 )
-from torch import Tensor, nn
-from torch.nn import functional as F
-
-from frcnn import boxes
-from frcnn.anchors.grid import anchor_grid
-from frcnn.detector.config import PREPROCESSING, ROI_DELTA_STD
-from frcnn.errors import UserError
-from frcnn.importing.recognize import recognize
-from frcnn.params import Anchors, Params
-from frcnn.pytorch.faster_rcnn import FasterRCNN
 
 STAGE1, STAGE2, STAGE3 = "_stage1_feature_extractor", "_stage2_region_proposal_network", "_stage3_detector_network"
 BLOCKS = STAGE1 + "._block{block}_conv{number}"

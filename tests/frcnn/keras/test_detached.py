@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from twins import Twins, build_twins
 
 from frcnn.params import Params
+from tests.factories import Twins, build_twins
 
 pytestmark = pytest.mark.tensorflow
 

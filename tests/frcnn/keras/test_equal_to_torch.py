@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import torch
-from twins import Twins, build_twins, make_batch, nhwc, relative_error
 
 from frcnn.detector.config import LOSSES
 from frcnn.detector.layouts import from_keras
 from frcnn.keras.inputs import IMAGE_SIGNATURE, SIGNATURE, Inputs, batch_inputs
 from frcnn.keras.weights import arrays_of
 from frcnn.params import Detect, Params
+from tests.factories import Twins, build_twins, make_batch, nhwc, relative_error
 
 pytestmark = pytest.mark.tensorflow
 

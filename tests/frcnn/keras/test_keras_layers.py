@@ -7,12 +7,12 @@ import keras
 import numpy as np
 import pytest
 import torch
-from twins import nhwc
 
 import frcnn.keras
 from frcnn.detector.layouts import to_keras
 from frcnn.errors import UserError
 from frcnn.keras.layers import BatchNorm, Conv
+from tests.factories import nhwc
 
 pytestmark = pytest.mark.tensorflow
 

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from networks import change
 
 from frcnn.detector.config import DetectorConfig, detector_config
 from frcnn.detector.layouts import FC6, from_keras, to_keras
@@ -16,6 +15,7 @@ from frcnn.keras.weights import arrays_of, load_arrays, load_model
 from frcnn.params import Params
 from frcnn.pytorch import weights as torch_side
 from frcnn.pytorch.faster_rcnn import FasterRCNN
+from tests.factories import change
 
 pytestmark = pytest.mark.tensorflow
 

@@ -6,9 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from anchor_file import write_anchors
-from networks import change
-from twins import build_twins
 
 from frcnn.detector.interfaces import Learner, Weights
 from frcnn.keras.learner import KerasLearner
@@ -19,15 +16,10 @@ from frcnn.training.batches import EpochBatches
 from frcnn.training.checkpoint import load_checkpoint
 from frcnn.training.loop import Interrupted, Job, train_phase
 from frcnn.training.setup import Inputs, Setup, set_up
+from tests.factories import build_twins, change
 
 pytestmark = pytest.mark.tensorflow
 Make = Callable[..., tuple[Setup, Job]]
-
-
-@pytest.fixture(scope="module")
-def anchors(params: Params, dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Targets of the drawn dataset."""
-    return write_anchors(params, dataset, tmp_path_factory.mktemp("anchors") / "anchors.h5")
 
 
 @pytest.fixture

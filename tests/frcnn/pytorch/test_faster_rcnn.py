@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from networks import build, change, losses_of
 from torch import Tensor
 
 from frcnn.detector.batch import Batch, pad_images
@@ -13,6 +12,7 @@ from frcnn.detector.config import LOSSES
 from frcnn.params import Detect, Params
 from frcnn.pytorch.faster_rcnn import FasterRCNN
 from frcnn.pytorch.inputs import image_inputs
+from tests.factories import build, change, losses_of
 
 SIZES = [(96, 64), (64, 96)]
 

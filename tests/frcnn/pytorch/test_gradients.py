@@ -5,7 +5,6 @@ from collections.abc import Iterable
 import numpy as np
 import pytest
 import torch
-from networks import build, change, losses_of
 from torch import Tensor, nn
 from torch.autograd import gradcheck
 from torchvision.models.vgg import cfgs, make_layers
@@ -24,6 +23,7 @@ from frcnn.pytorch.roi_pool import roi_align
 from frcnn.pytorch.rpn import rpn_losses
 from frcnn.training.batches import Sample, Source, collate
 from frcnn.training.minibatch import sample_anchors
+from tests.factories import build, change, losses_of
 
 OBJECTS = [[(12, 10, 60, 52)], [(4, 30, 40, 88), (30, 8, 78, 40)]]
 TOPK = 30  # proposals in training

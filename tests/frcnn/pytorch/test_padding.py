@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from networks import build, change, losses_of
 from torch import Tensor, nn
 from torchvision.models.vgg import cfgs, make_layers
 
@@ -19,6 +18,7 @@ from frcnn.pytorch.faster_rcnn import FasterRCNN
 from frcnn.pytorch.inputs import image_inputs
 from frcnn.training.batches import Sample, Source, collate
 from frcnn.training.minibatch import sample_anchors
+from tests.factories import build, change, losses_of
 
 SIZE = (90, 75)  # of the image that is looked at; no multiple of 16, so that its last cells are partly padding
 OBJECTS = [(10, 8, 50, 44), (30, 25, 85, 70)]

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from networks import build
 from safetensors.torch import save_file
 
 from frcnn.detector.tensor_file import read_header
@@ -13,6 +12,7 @@ from frcnn.detector.weights_file import write_weights
 from frcnn.errors import UserError
 from frcnn.params import Params
 from frcnn.pytorch.weights import arrays_of, load_arrays, load_model
+from tests.factories import build
 
 
 def test_round_trip_and_same_bytes(params: Params, tmp_path: Path) -> None:

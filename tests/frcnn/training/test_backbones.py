@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from networks import change, losses_of
 
 from frcnn.anchors.grid import feature_grid
 from frcnn.data.resizing.sizes import resized_size
@@ -18,8 +17,8 @@ from frcnn.pytorch.faster_rcnn import FasterRCNN
 from frcnn.pytorch.inference import TorchDetector, load_detector
 from frcnn.pytorch.optimizer import build_optimizer, set_learning_rate
 from frcnn.pytorch.weights import arrays_of
+from tests.factories import ROOT, change, losses_of
 
-ROOT = Path(__file__).resolve().parents[3]
 SIZES = [(800, 600), (750, 600)]
 
 

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from networks import change
 from PIL import Image
 
 from frcnn.anchors.grid import anchor_grid, feature_grid
@@ -19,6 +18,7 @@ from frcnn.errors import UserError
 from frcnn.params import Params
 from frcnn.training.batches import EpochBatches, Source, loader, plan_epoch
 from frcnn.training.picture_cache import PictureCache
+from tests.factories import change
 
 SIZES = [(160, 176), (200, 160), (160, 160), (160, 208), (192, 160), (161, 160), (224, 160)]
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from networks import build
 from safetensors.torch import save_file
 
 from frcnn.detector.config import PREPROCESSING
@@ -18,6 +17,7 @@ from frcnn.pretrained import imagenet_weights
 from frcnn.pytorch.faster_rcnn import FasterRCNN
 from frcnn.pytorch.weights import arrays_of, load_pretrained
 from frcnn.training.initial_weights import read_initial, read_torch, write_initial
+from tests.factories import build
 
 
 def start(model: FasterRCNN, path: Path) -> None:

@@ -10,7 +10,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from networks import change
 
 from frcnn.data.voc.dataset import VocDataset
 from frcnn.errors import UserError
@@ -24,6 +23,7 @@ from frcnn.training.loop import Interrupted, Job, Report, _keep_best, train_phas
 from frcnn.training.schedule import learning_rate
 from frcnn.training.setup import Inputs, set_up
 from frcnn.training.validation import split_held_out
+from tests.factories import change
 
 Make = Callable[..., tuple[FasterRCNN, Job]]
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from networks import change
 
 from frcnn.detector.weights_file import write_weights
 from frcnn.params import Params
 from frcnn.training.loop import Interrupted, Job, Report, train_phase
 from frcnn.training.setup import Inputs, set_up
+from tests.factories import change
 
 pytestmark = pytest.mark.slow
 

@@ -4,13 +4,13 @@ import re
 from pathlib import Path
 
 import pytest
-from networks import change
 
 from frcnn.detector.weights_file import write_weights
 from frcnn.errors import UserError
 from frcnn.params import Params
 from frcnn.pytorch.weights import arrays_of
 from frcnn.training.setup import Inputs, set_up
+from tests.factories import change
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from voc_files import voc_object, write_list, write_voc
 
 from frcnn.data.voc.dataset import VOC_CLASSES, VocDataset
 from frcnn.errors import UserError
+from tests.factories import voc_object, write_list, write_voc
 
 
 @pytest.mark.parametrize(
