@@ -1,4 +1,8 @@
-"""Limit the gradients before a step of the optimizer, to what `frcnn.pytorch.clipping` (torch) makes of them."""
+"""Limit the gradients before a step of the optimizer, to what `frcnn.pytorch.clipping` (torch) makes of them.
+
+`tf.clip_by_norm` and `tf.clip_by_global_norm` add no EPSILON to the norm: where it is near the limit their results
+differ from torch's by up to EPSILON / `at`, of 0.01 by 6e-5. `tf.clip_by_value` gives torch's bits.
+"""
 
 from collections.abc import Sequence
 

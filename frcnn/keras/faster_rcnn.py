@@ -65,14 +65,7 @@ class FasterRCNN(keras.Model):
             train.rpn.sigma,
         )
         proposals, real = self._propose(features, inputs.pictures, train.rpn)
-        sample = sample_rois(
-            proposals,
-            real,
-            inputs.gt_boxes,
-            inputs.gt_labels,
-            inputs.roi_priorities,
-            train.roi,
-        )
+        sample = sample_rois(proposals, real, inputs.gt_boxes, inputs.gt_labels, inputs.roi_priorities, train.roi)
         class_logits, deltas = self._classify(
             features.maps, inputs.pictures.grids, sample.rois, sample.labels >= 0, training, seed
         )
@@ -106,9 +99,8 @@ class FasterRCNN(keras.Model):
         ordered = images[..., ::-1] if how.order == "BGR" else images
         pixels = (tf.cast(ordered, tf.float32) * how.scale - tf.constant(how.mean)) / tf.constant(how.std)
         columns, rows = tf.unstack(sizes[:, :, None], axis=1)
-        of_image = (tf.range(tf.shape(images)[1]) < rows)[:, :, None] & (tf.range(tf.shape(images)[2]) < columns)[
-            :, None
-        ]
+        _, height, width, _ = tf.unstack(tf.shape(images))
+        of_image = (tf.range(height) < rows)[:, :, None] & (tf.range(width) < columns)[:, None]
         return tf.where(of_image[..., None], pixels, 0)
 
     def _propose(

@@ -79,7 +79,7 @@ class FrozenBatchNorm(keras.layers.Layer):
         self.built = True
 
     def call(self, maps: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Return the normalised maps."""
+        """Return the normalized maps."""
         scale = self.weight * tf.math.rsqrt(self.running_var + EPSILON)
         return maps * scale + (self.bias - self.running_mean * scale)
 
@@ -99,7 +99,7 @@ class BatchNorm(FrozenBatchNorm):
         self._trained = trained
 
     def call(self, maps: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Return the normalised maps; in training the running statistics move."""
+        """Return the normalized maps; in training the running statistics move."""
         if not (training and self._trained):
             return super().call(maps)
         # tf.nn.fused_batch_norm would raise epsilon to 1.001e-5. The variance it returns is the unbiased one.

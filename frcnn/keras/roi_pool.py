@@ -12,12 +12,7 @@ from frcnn.keras.roi_max_pool import roi_max_pool
 from frcnn.params import RoIPool
 
 
-def pool_rois(
-    features: tf.Tensor,
-    grids: tf.Tensor,
-    rois: tf.Tensor,
-    settings: RoIPool,
-) -> tf.Tensor:
+def pool_rois(features: tf.Tensor, grids: tf.Tensor, rois: tf.Tensor, settings: RoIPool) -> tf.Tensor:
     """Return the features (N, S, size, size, D) of the RoIs of every image.
 
     Args:
@@ -87,7 +82,7 @@ def roi_crop(features: tf.Tensor, grids: tf.Tensor, rois: tf.Tensor, size: int) 
     row = (tf.range(images)[:, None] * height + rows)[:, :, None]
     bordered = tf.gather(tf.reshape(features, [-1, depth]), row * width + columns[:, None])
     low, high = rois[..., 1::-1], rois[..., :1:-1]  # rows before columns
-    edge = 0.5 + (high - low) / (4 * size)  # half a cell for the border, and to the centre of the first sample
+    edge = 0.5 + (high - low) / (4 * size)  # half a cell for the border, and to the center of the first sample
     last = tf.cast(tf.stack([height, width]) + 1, rois.dtype)
     boxes = tf.concat([(low + edge) / last, (high + 1 - edge) / last], -1)
     owner = tf.repeat(tf.range(images), count)

@@ -85,9 +85,8 @@ def generate_proposals(
 
     def of_image(image: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         scores, own_deltas, size = image
-        best, order = tf.math.top_k(
-            scores, tf.minimum(settings.pre_nms_topk, tf.size(scores))
-        )  # of equals the first comes first
+        # Of equals the first comes first.
+        best, order = tf.math.top_k(scores, tf.minimum(settings.pre_nms_topk, tf.size(scores)))
         candidates = boxes.decode(tf.gather(own_deltas, order), tf.gather(anchors, order), model.delta_clamp)
         candidates = boxes.clip(candidates, *tf.unstack(tf.cast(size, tf.float32)))
         sides = candidates[:, 2:] - candidates[:, :2]

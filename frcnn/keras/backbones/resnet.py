@@ -27,7 +27,7 @@ class NormedConv(keras.layers.Layer):
         self.built = True
 
     def call(self, maps: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Return the normalised maps."""
+        """Return the normalized maps."""
         return self.norm(self.conv(maps), training=training)
 
 

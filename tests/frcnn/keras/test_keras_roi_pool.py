@@ -116,7 +116,7 @@ def test_of_equal_cells_the_first_has_roi_pools_gradient() -> None:
 @pytest.mark.parametrize("clip", [True, False])
 def test_crop_equals_the_torch_side(clip: bool) -> None:
     rois = random_rois(60, beyond=60)
-    maps = FEATURES / 4  # crop_and_resize rounds coordinates, which tells by the difference of neighbours
+    maps = FEATURES / 4  # crop_and_resize rounds coordinates, which tells by the difference of neighbors
     weights = np.random.default_rng(2).standard_normal((2, 60, 7, 7, 6)).astype(np.float32)
     options = {"op": "crop", "size": 7, "sampling_ratio": 2, "clip": clip}
     pooled, gradient = pool_by_tensorflow(rois, weights, maps, **options)
