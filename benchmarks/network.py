@@ -24,13 +24,7 @@ from benchmarks.measure import (
     reset_peak_memory,
     seconds_by_region,
 )
-from benchmarks.torchvision_model import (
-    build_rival,
-    rival_detect,
-    rival_inputs,
-    rival_optimizer,
-    rival_training_step,
-)
+from benchmarks.torchvision_model import build_rival, rival_detect, rival_inputs, rival_optimizer, rival_training_step
 from frcnn.allocation import keep_freed_memory, return_freed_memory
 from frcnn.detector.batch import Batch
 from frcnn.detector.config import detector_config

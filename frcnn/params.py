@@ -6,7 +6,7 @@ file of `frcnn/presets/`) only what differs.
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, ValidationError
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     BackboneName = str
 else:
     BackboneName = Literal[tuple(BACKBONES)]
-FRAMEWORKS = get_args(Framework)
 
 
 class Section(BaseModel):
@@ -308,17 +307,6 @@ def from_dict(cls: type[AnySection], tree: Any, where: str) -> AnySection:
 def to_dict(section: Section) -> dict[str, Any]:
     """Return a section as nested plain dictionaries and lists, the inverse of `from_dict`."""
     return section.model_dump(mode="json")
-
-
-def json_schema() -> dict[str, Any]:
-    """Return the JSON schema of parameter files, by which editors complete and check them (params.schema.json)."""
-
-    def without_titles(node: Any) -> Any:
-        if isinstance(node, dict):
-            return {key: without_titles(value) for key, value in node.items() if (key, type(value)) != ("title", str)}
-        return [without_titles(item) for item in node] if isinstance(node, list) else node
-
-    return without_titles(Params.model_json_schema())
 
 
 def _override(tree: Any, text: str) -> None:

@@ -59,10 +59,7 @@ def _check(root: Path, params: "Params", workers: int, missing: Sequence[str]) -
     with progress() as bar:
         task = bar.add_task("check", total=None)
         report = check_dataset(
-            root,
-            params.data.box_convention,
-            workers,
-            lambda done, total: bar.update(task, completed=done, total=total),
+            root, params.data.box_convention, workers, lambda done, total: bar.update(task, completed=done, total=total)
         )
     report.problems.extend(missing_split(split) for split in missing)
     out = console if console.is_terminal else Console(width=PIPE_WIDTH)

@@ -23,11 +23,7 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-app = typer.Typer(
-    add_completion=False,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 for module in (download, anchors, train, detect, evaluate, render, demo, preset, check, predict, import_weights):
     app.command(module.__name__.rpartition(".")[2].replace("_", "-"))(module.run)
 

@@ -47,10 +47,7 @@ def missing_split(split: str) -> Problem:
 
 
 def check_dataset(
-    root: Path,
-    box_convention: str,
-    workers: int = 1,
-    on_progress: Callable[[int, int], None] | None = None,
+    root: Path, box_convention: str, workers: int = 1, on_progress: Callable[[int, int], None] | None = None
 ) -> CheckReport:
     """Check all splits of a dataset in VOC layout; classes.txt may be missing, then any class is known.
 

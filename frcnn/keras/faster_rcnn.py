@@ -107,13 +107,7 @@ class FasterRCNN(keras.Model):
         self, features: _Features, inputs: ImageInputs, settings: RPNTraining | Postprocessing
     ) -> tuple[tf.Tensor, tf.Tensor]:
         return generate_proposals(
-            features.logits,
-            features.deltas,
-            inputs.anchors,
-            inputs.sizes,
-            inputs.allowed,
-            settings,
-            self.config.model,
+            features.logits, features.deltas, inputs.anchors, inputs.sizes, inputs.allowed, settings, self.config.model
         )
 
     def _classify(

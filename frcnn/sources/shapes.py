@@ -85,12 +85,7 @@ def _noise(height: int, width: int, scale: int, rng: np.random.Generator) -> np.
 
 
 def _place(
-    name: str,
-    height: int,
-    width: int,
-    masks: list[np.ndarray],
-    visible: list[np.ndarray],
-    rng: np.random.Generator,
+    name: str, height: int, width: int, masks: list[np.ndarray], visible: list[np.ndarray], rng: np.random.Generator
 ) -> tuple[np.ndarray, tuple[int, int, int, int], bool] | None:
     """Find a place for a new shape; return its (H, W) mask in 0..1, its box and whether it is cut off."""
     for _ in range(PLACES_TRIED):

@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
 Nproc = Annotated[
-    int,
-    typer.Option("--nproc", min=1, metavar="N", help="Processes that share the work.", envvar="FRCNN_NPROC"),
+    int, typer.Option("--nproc", min=1, metavar="N", help="Processes that share the work.", envvar="FRCNN_NPROC")
 ]
 RUN_ID = "frcnn"
 LOST_PEER = 75  # exit code of a process that ends only because another did (sysexits.h: try again)

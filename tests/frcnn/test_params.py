@@ -9,11 +9,11 @@ import pytest
 import yaml
 
 from frcnn.errors import UserError
-from frcnn.params import PRESETS, Params, Section, from_dict, json_schema, load_params, to_dict
+from frcnn.params import PRESETS, Params, Section, from_dict, load_params, to_dict
 from tests.factories import ROOT
 
 NAMES = ("demo", "reference")
-GENERATE = "generate it: json.dumps(json_schema(), indent=2) and a line break"
+GENERATE = "generate it: json.dumps(Params.model_json_schema(), indent=2) and a line break"
 
 
 def leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -63,7 +63,7 @@ def test_sections_are_short() -> None:
 
 def test_the_schema_is_that_of_the_parameters() -> None:
     text = (ROOT / "params.schema.json").read_text(encoding="utf-8")
-    assert text == json.dumps(json_schema(), indent=2) + "\n", GENERATE
+    assert text == json.dumps(Params.model_json_schema(), indent=2) + "\n", GENERATE
 
 
 def test_parameters_survive_a_dictionary_and_are_hashable() -> None:
