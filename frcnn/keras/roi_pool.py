@@ -1,5 +1,5 @@
 """Cut a fixed grid of features out of the map for every RoI: RoIAlign (Mask R-CNN, section 3), RoIPool (Fast R-CNN),
-or bilinear samples and their maxima, as `tf.image.crop_and_resize` takes them.
+or the maxima of 2 x 2 bilinear samples per bin ("crop").
 
 Maps are (N, H, W, D). RoIAlign is two matrix products, as in `frcnn.pytorch.roi_pool`; RoIPool is in
 `frcnn.keras.roi_max_pool`. No gradient reaches the RoIs.
@@ -32,7 +32,10 @@ def pool_rois(features: tf.Tensor, grids: tf.Tensor, rois: tf.Tensor, settings: 
     if settings.op == "pool":
         return roi_max_pool(features, grids, rois, settings.size)
     if settings.op == "crop":
-        return roi_crop(features, grids, rois, settings.size)
+        # Not tf.image.crop_and_resize: on a CPU its gradient loses additions of threads that meet in a cell.
+        samples = roi_align(features, cells, rois, 2 * settings.size, 1)
+        pooled = tf.nn.max_pool2d(tf.reshape(samples, [-1, *samples.shape[2:]]), 2, 2, "VALID")
+        return tf.reshape(pooled, [*tf.unstack(tf.shape(samples)[:2]), *pooled.shape[1:]])
     return roi_align(features, cells, rois, settings.size, settings.sampling_ratio)
 
 
@@ -67,24 +70,3 @@ def _weights(
     tent = tf.maximum(1 - tf.abs(position[..., None] - tf.range(tf.cast(cells, low.dtype))), 0)  # bilinear
     images, count = tf.unstack(tf.shape(low))
     return tf.reduce_mean(tf.reshape(tent * reached[..., None], [images, count, size, sampling_ratio, cells]), 3)
-
-
-def roi_crop(features: tf.Tensor, grids: tf.Tensor, rois: tf.Tensor, size: int) -> tf.Tensor:
-    """Return for rois (N, S, 4) in cells, inside the grids, the maxima of 2 x 2 samples per bin: (N, S, size, size, D).
-
-    The samples lie where RoIAlign has them with one sample a bin and twice the size. `crop_and_resize` cannot repeat
-    the border for a sample within half a cell of it, so a border is laid around each image's own grid.
-    """
-    images, height, width, _ = tf.unstack(tf.shape(features))
-    depth, count = features.shape[-1], tf.shape(rois)[1]
-    rows = tf.minimum(tf.maximum(tf.range(-1, height + 1), 0), grids[:, :1] - 1)  # (N, H + 2)
-    columns = tf.minimum(tf.maximum(tf.range(-1, width + 1), 0), grids[:, 1:] - 1)
-    row = (tf.range(images)[:, None] * height + rows)[:, :, None]
-    bordered = tf.gather(tf.reshape(features, [-1, depth]), row * width + columns[:, None])
-    low, high = rois[..., 1::-1], rois[..., :1:-1]  # rows before columns
-    edge = 0.5 + (high - low) / (4 * size)  # half a cell for the border, and to the center of the first sample
-    last = tf.cast(tf.stack([height, width]) + 1, rois.dtype)
-    boxes = tf.concat([(low + edge) / last, (high + 1 - edge) / last], -1)
-    owner = tf.repeat(tf.range(images), count)
-    samples = tf.image.crop_and_resize(bordered, tf.reshape(boxes, [-1, 4]), owner, [2 * size, 2 * size])
-    return tf.reshape(tf.nn.max_pool2d(samples, 2, 2, "VALID"), [images, count, size, size, depth])

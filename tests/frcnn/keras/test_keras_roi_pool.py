@@ -113,29 +113,19 @@ def test_of_equal_cells_the_first_has_roi_pools_gradient() -> None:
     np.testing.assert_allclose(gradient, expected, atol=2e-5, rtol=0)
 
 
-def clear_maxima(features: torch.Tensor, rois: torch.Tensor) -> np.ndarray:
-    """Return (2, S, 7, 7, 6): whether the largest of the 2 x 2 samples of a bin is larger than the second."""
-    samples = torch_side.pool_rois(features, GRIDS.tolist(), rois, RoIPool(op="align", size=14, sampling_ratio=1))
-    two = samples.unfold(3, 2, 2).unfold(4, 2, 2).flatten(-2).topk(2).values
-    return (two[..., 0] - two[..., 1] > 1e-5).permute(0, 1, 3, 4, 2).numpy()
-
-
 @pytest.mark.parametrize("clip", [True, False])
 def test_crop_equals_the_torch_side(clip: bool) -> None:
     rois = random_rois(60, beyond=60)
-    maps = FEATURES / 4  # crop_and_resize rounds coordinates, which tells by the difference of neighbors
+    maps = FEATURES / 4
     weights = np.random.default_rng(2).standard_normal((2, 60, 7, 7, 6)).astype(np.float32)
     options = {"op": "crop", "size": 7, "sampling_ratio": 2, "clip": clip}
-    features = torch.from_numpy(maps).permute(0, 3, 1, 2).requires_grad_()
-    clear = clear_maxima(features.detach(), torch.from_numpy(rois))
-    assert clear.mean() > 0.65  # many RoIs have no extent within the map
-    weights *= clear  # where samples are equal but for rounding, the gradient may go to any of them
     pooled, gradient = pool_by_tensorflow(rois, weights, maps, **options)
+    features = torch.from_numpy(maps).permute(0, 3, 1, 2).requires_grad_()
     expected = torch_side.pool_rois(features, GRIDS.tolist(), torch.from_numpy(rois), RoIPool(**options))
     expected = expected.permute(0, 1, 3, 4, 2)
     np.testing.assert_allclose(pooled, expected.detach().numpy(), rtol=0, atol=1e-5)
     [expected_gradient] = torch.autograd.grad((expected * torch.from_numpy(weights)).sum(), features)
-    np.testing.assert_allclose(gradient, expected_gradient.permute(0, 2, 3, 1).numpy(), rtol=0, atol=1e-4)
+    np.testing.assert_allclose(gradient, expected_gradient.permute(0, 2, 3, 1).numpy(), rtol=0, atol=2e-5)
 
 
 @pytest.mark.parametrize("op", ["align", "pool", "crop"])
