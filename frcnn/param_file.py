@@ -30,7 +30,7 @@ def read_yaml(path: Path) -> Any:
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        remedy = "name a parameter file, or demo or reference, with --params"
+        remedy = "name a parameter file or a preset (default, demo, reference) with --params"
         raise UserError(f"{path}: {error.strerror}; {remedy}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not a text file in UTF-8") from error

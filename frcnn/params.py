@@ -275,7 +275,7 @@ def load_params(path: Path, overrides: Sequence[str] = ()) -> Params:
     """Read a parameter file.
 
     Args:
-        path: YAML file, or the name of a preset: demo, reference.
+        path: YAML file, or the name of a preset: default, demo, reference.
         overrides: `section.key=value` texts that replace values of the file; the value is YAML.
 
     Raises:

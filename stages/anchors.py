@@ -22,8 +22,10 @@ def run(
     overrides: Overrides = None,
     dataset: Dataset = DATASET,
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Anchor targets to write.")] = ANCHORS,
-    render: Annotated[int, typer.Option("--render", min=0, metavar="N", help="Draw the first N images too.")] = 0,
-    renders: Annotated[Path, typer.Option("--renders", metavar="FOLDER", help="Where to draw them.")] = Path(
+    render: Annotated[
+        int, typer.Option("--render", min=0, metavar="N", help="Also draw the targets of the first N images.")
+    ] = 0,
+    renders: Annotated[Path, typer.Option("--renders", metavar="FOLDER", help="Folder of these pictures.")] = Path(
         "data/anchors"
     ),
     workers: Workers = None,

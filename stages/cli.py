@@ -31,7 +31,7 @@ for module in (download, anchors, train, detect, evaluate, render, demo, preset,
 @app.callback()
 def options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print it.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Faster R-CNN as a pipeline of stages; add --debug to any command for tracebacks."""

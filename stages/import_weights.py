@@ -28,7 +28,8 @@ def run(
     params_file: ParamsFile = Path("reference"),
     overrides: Overrides = None,
     classes_file: Annotated[
-        Path | None, typer.Option("--classes", metavar="FILE", help="A detector's classes, one a line; default: VOC's.")
+        Path | None,
+        typer.Option("--classes", metavar="FILE", help="A detector's classes, one per line; default: VOC's."),
     ] = None,
     preparation: Annotated[
         Preparation | None,

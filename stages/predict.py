@@ -28,7 +28,9 @@ def run(
     score_threshold: Annotated[float, typer.Option("--score-threshold", min=0, max=1, help="Lowest score.")] = 0.7,
     params_file: Annotated[
         Path | None,
-        typer.Option("--params", metavar="FILE", help="Its section detect counts; default: params.yaml, if it exists."),
+        typer.Option(
+            "--params", metavar="FILE", help="File whose section detect is used; default: params.yaml, if it exists."
+        ),
     ] = None,
     overrides: Overrides = None,
     device: Device = "auto",
@@ -68,10 +70,10 @@ def run(
 
 def _settings(params_file: Path | None, overrides: list[str], score_threshold: float) -> "Detect":
     """Return the section `detect` of a parameter file, or the defaults if no file is named and there is none."""
-    from frcnn.params import Params, load_params
+    from frcnn.params import load_params
 
-    path = params_file or Path("params.yaml")
-    params = load_params(path, overrides) if params_file or overrides or path.exists() else Params()
+    path = params_file or Path("params.yaml" if Path("params.yaml").exists() else "default")
+    params = load_params(path, overrides)
     return params.detect.model_copy(update={"score_threshold": score_threshold})
 
 

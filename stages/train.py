@@ -28,7 +28,7 @@ def run(
     models: Annotated[Path, typer.Option("--models", metavar="FOLDER", help="Holds phaseN.safetensors.")] = MODELS,
     metrics: Annotated[Path, typer.Option("--metrics", metavar="FOLDER", help="Holds train_phaseN.csv.")] = METRICS,
     checkpoints: Annotated[
-        Path, typer.Option("--checkpoints", metavar="FOLDER", help="Scratch for resuming.")
+        Path, typer.Option("--checkpoints", metavar="FOLDER", help="State from which an interrupted run continues.")
     ] = CHECKPOINTS,
     checkpoint_seconds: Annotated[
         float, typer.Option("--checkpoint-seconds", min=0, help="Time between checkpoints.")
@@ -42,7 +42,11 @@ def run(
     ] = False,
     profile: Annotated[
         Path | None,
-        typer.Option("--profile", metavar="FOLDER", help="Trace a few steps; on CUDA also the memory. Then stop."),
+        typer.Option(
+            "--profile",
+            metavar="FOLDER",
+            help="Write a trace of a few steps, on CUDA also of the memory; do not train.",
+        ),
     ] = None,
     device: Device = "auto",
     workers: Annotated[
@@ -72,7 +76,7 @@ def run(
         with distributed.main_first():
             weights = _find_weights(params) if phase == 1 else models / "phase1.safetensors"
             setup = set_up(params, phase, Inputs(dataset, anchors, weights), device, cache)
-            if fresh and distributed.is_main():
+            if fresh and profile is None and distributed.is_main():
                 checkpoint.unlink(missing_ok=True)
         job = Job(
             number=phase,

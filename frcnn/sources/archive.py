@@ -20,7 +20,7 @@ def unpack(archive: Path, folder: Path, on_progress: Progress | None = None) -> 
     """Unpack an archive into a new folder.
 
     Args:
-        archive: .tar, .tar.gz, .tgz, .tar.bz2, .tar.xz or .zip, recognised by content.
+        archive: .tar, .tar.gz, .tgz, .tar.bz2, .tar.xz or .zip, recognized by content.
         folder: must not exist.
         on_progress: called with (members done, members in all, if known).
 

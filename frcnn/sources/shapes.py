@@ -1,4 +1,4 @@
-"""Draw one synthetic picture: a textured background and one to four coloured shapes.
+"""Draw one synthetic picture: a textured background and one to four colored shapes.
 
 H, W: height and width of the picture in pixels. All randomness comes from the generator handed in.
 """
@@ -37,7 +37,7 @@ def draw_picture(rng: np.random.Generator) -> tuple[np.ndarray, list[Shape]]:
     canvas = _background(height, width, rng)
     shapes: list[Shape] = []
     masks: list[np.ndarray] = []
-    colours: list[np.ndarray] = []
+    colors: list[np.ndarray] = []
     visible: list[np.ndarray] = []
     for _ in range(rng.integers(1, 5)):
         name = CLASSES[rng.integers(len(CLASSES))]
@@ -46,18 +46,18 @@ def draw_picture(rng: np.random.Generator) -> tuple[np.ndarray, list[Shape]]:
             continue
         mask, box, truncated = placed
         solid = mask >= 0.5
-        colour = _contrasting_colour([canvas[solid].mean(axis=0), *colours], rng)
-        _paint(canvas, mask, colour, rng)
+        color = _contrasting_color([canvas[solid].mean(axis=0), *colors], rng)
+        _paint(canvas, mask, color, rng)
         visible = [seen & ~solid for seen in visible] + [solid]
         masks.append(solid)
-        colours.append(colour)
+        colors.append(color)
         shapes.append(Shape(name, box, truncated))
     return canvas.round().clip(0, 255).astype(np.uint8), shapes
 
 
 def _background(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
     """Return an (H, W, 3) float64 texture: a gradient or stripes, under noise of several scales."""
-    colours = rng.uniform(30, 225, 3) + rng.uniform(-45, 45, (2, 3))
+    colors = rng.uniform(30, 225, 3) + rng.uniform(-45, 45, (2, 3))
     angle = rng.uniform(0, 2 * math.pi)
     y, x = np.mgrid[0:height, 0:width]
     along = (x * math.cos(angle) + y * math.sin(angle)) / SHORT_SIDE
@@ -68,14 +68,14 @@ def _background(height: int, width: int, rng: np.random.Generator) -> np.ndarray
         mix = 0.5 + 0.5 * np.sin(along * rng.uniform(10, 80) + rng.uniform(0, 6))
     else:
         mix = np.full((height, width), 0.5)
-    canvas = colours[0] + mix[..., None] * (colours[1] - colours[0])
+    canvas = colors[0] + mix[..., None] * (colors[1] - colors[0])
     for scale in (1, 4, 16, 48):
         canvas += rng.uniform(0, 14) * _noise(height, width, scale, rng)
     return canvas
 
 
 def _noise(height: int, width: int, scale: int, rng: np.random.Generator) -> np.ndarray:
-    """Return (H, W, 1 or 3) float noise of unit deviation, smooth over `scale` pixels, grey or coloured."""
+    """Return (H, W, 1 or 3) float noise of unit deviation, smooth over `scale` pixels, gray or colored."""
     rows, columns = height // scale + 2, width // scale + 2
     planes = [rng.standard_normal((rows, columns), np.float32) for _ in range(rng.choice([1, 3]))]
     size = (width, height)
@@ -112,15 +112,15 @@ def _shape_mask(name: str, diameter: float, rng: np.random.Generator) -> np.ndar
     side = math.ceil(diameter) + 2
     image = Image.new("L", (side * SUPERSAMPLING, side * SUPERSAMPLING))
     draw = ImageDraw.Draw(image)
-    centre, radius = side * SUPERSAMPLING / 2, diameter * SUPERSAMPLING / 2
+    center, radius = side * SUPERSAMPLING / 2, diameter * SUPERSAMPLING / 2
     if name in ("circle", "ring"):
-        draw.circle((centre, centre), radius, fill=255)
+        draw.circle((center, center), radius, fill=255)
         if name == "ring":
-            draw.circle((centre, centre), radius * rng.uniform(0.5, 0.65), fill=0)
+            draw.circle((center, center), radius * rng.uniform(0.5, 0.65), fill=0)
     else:
         angle = rng.uniform(0, 2 * math.pi)
         turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-        points = _polygon(name, rng) @ turn * radius + centre
+        points = _polygon(name, rng) @ turn * radius + center
         draw.polygon([tuple(point) for point in points.tolist()], fill=255)
     return np.asarray(image.resize((side, side), Image.Resampling.BOX)) / 255.0
 
@@ -152,15 +152,15 @@ def _bounds(solid: np.ndarray) -> tuple[int, int, int, int]:
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
-def _contrasting_colour(others: list[np.ndarray], rng: np.random.Generator) -> np.ndarray:
-    """Return (3,) RGB, of eight at random the one whose nearest neighbour among `others` is farthest."""
+def _contrasting_color(others: list[np.ndarray], rng: np.random.Generator) -> np.ndarray:
+    """Return (3,) RGB, of eight at random the one whose nearest neighbor among `others` is farthest."""
     candidates = rng.uniform(0, 255, (8, 3))
     distances = np.linalg.norm(candidates[:, None] - np.stack(others), axis=2).min(axis=1)
     return candidates[distances.argmax()]
 
 
-def _paint(canvas: np.ndarray, mask: np.ndarray, colour: np.ndarray, rng: np.random.Generator) -> None:
+def _paint(canvas: np.ndarray, mask: np.ndarray, color: np.ndarray, rng: np.random.Generator) -> None:
     """Lay a shape over the canvas, in place, with mild shading and noise."""
     height, width = mask.shape
     shade = rng.uniform(0, 20) * _noise(height, width, 16, rng) + rng.uniform(0, 6) * _noise(height, width, 1, rng)
-    canvas += mask[..., None] * (colour + shade - canvas)
+    canvas += mask[..., None] * (color + shade - canvas)

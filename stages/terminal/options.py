@@ -22,7 +22,9 @@ class FrameworkName(StrEnum):
     tensorflow = "tensorflow"
 
 
-ParamsFile = Annotated[Path, typer.Option("--params", metavar="FILE", help="Parameter file, or demo or reference.")]
+ParamsFile = Annotated[
+    Path, typer.Option("--params", metavar="FILE", help="Parameter file, or a preset: default, demo, reference.")
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option(
@@ -32,7 +34,9 @@ Overrides = Annotated[
 Dataset = Annotated[Path, typer.Option("--dataset", metavar="FOLDER", help="Dataset in VOC layout.")]
 AnchorsFile = Annotated[Path, typer.Option("--anchors", metavar="FILE", help="Anchor targets.")]
 Weights = Annotated[Path, typer.Option("--weights", metavar="FILE", help="Weights of a trained detector.")]
-Detections = Annotated[Path, typer.Option("--detections", metavar="FILE", help="Detections; .json: COCO results.")]
+Detections = Annotated[
+    Path, typer.Option("--detections", metavar="FILE", help="Detections; a .json file: COCO results.")
+]
 Split = Annotated[str | None, typer.Option("--split", metavar="NAME", help="Split; default: splits.test.")]
 Device = Annotated[
     str, typer.Option("--device", metavar="DEVICE", help="cpu, cuda, cuda:1, or auto.", envvar="FRCNN_DEVICE")

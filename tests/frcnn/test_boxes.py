@@ -32,7 +32,7 @@ def test_encode_and_decode_are_inverse() -> None:
 
 
 def test_decode_gives_the_published_numbers() -> None:
-    # Centre (200, 100), size (80, 50), deltas (dx, dy, dw, dh) = (-0.2, 0.1, 0.4, 0.3).
+    # Center (200, 100), size (80, 50), deltas (dx, dy, dw, dh) = (-0.2, 0.1, 0.4, 0.3).
     reference = np.array([160, 75, 240, 125], np.float64)
     deltas = np.array([-0.2, 0.1, 0.4, 0.3])
     np.testing.assert_allclose(

@@ -156,7 +156,7 @@ def test_encode_undoes_decode(data: st.DataObject, references: np.ndarray) -> No
     references, deltas = references.astype(np.float64), data.draw(float_deltas(len(references)))
     decoded = boxes.decode(deltas, references, clamp=False)
     np.testing.assert_allclose(boxes.encode(decoded, references), deltas, atol=1e-8)
-    # With the clamp what comes back is the limited delta; the centre does not notice.
+    # With the clamp what comes back is the limited delta; the center does not notice.
     limited = np.column_stack([deltas[:, :2], deltas[:, 2:].clip(max=math.log(1000 / 16))])
     np.testing.assert_allclose(boxes.encode(boxes.decode(deltas, references), references), limited, atol=1e-8)
 

@@ -161,5 +161,5 @@ def test_a_file_that_is_no_parameter_file(
 
 
 def test_no_file(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="No such file or directory; name a parameter file, or demo or reference"):
+    with pytest.raises(UserError, match="No such file or directory; name a parameter file or a preset"):
         load_params(tmp_path / "none.yaml")

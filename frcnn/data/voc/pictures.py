@@ -18,7 +18,7 @@ SIDEWAYS = (5, 6, 7, 8)  # its values that exchange width and height
 def read_picture(path: Path) -> np.ndarray:
     """Decode a picture, upright, as (H, W, 3) uint8 RGB.
 
-    Grey, CMYK, palette and 1-bit pictures are converted; of 16 bits the upper 8 are kept; transparency is laid over
+    Gray, CMYK, palette and 1-bit pictures are converted; of 16 bits the upper 8 are kept; transparency is laid over
     white, as most viewers show it; of several frames the first is taken.
 
     Raises:
@@ -74,9 +74,9 @@ def _upright(rgb: Image.Image, orientation: int) -> Image.Image:
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "F":
         raise ValueError("its pixels are floating-point numbers; save it with 8 bits a channel")
-    if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip at 255
-        grey = np.clip(np.asarray(image).astype(np.int64), 0, 65535) >> 8
-        return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+    if image.mode.startswith("I"):  # 16-bit gray, which Pillow would clip at 255
+        gray = np.clip(np.asarray(image).astype(np.int64), 0, 65535) >> 8
+        return Image.fromarray(gray.astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, "white")
