@@ -16,10 +16,10 @@ endef
 demo: .venv/installed
 	$(BIN)/frcnn demo
 
-# Linters, types and the quick tests: at most 90 s on two cores.
+# Linters, types and the quick tests, without those of TensorFlow: at most 90 s on two cores.
 check: .venv/installed
 	$(lint)
-	$(BIN)/pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 -m "not slow and not tensorflow"
 
 # Linters, types and all tests, those of TensorFlow too.
 test: .venv/tensorflow

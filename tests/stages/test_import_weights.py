@@ -60,6 +60,7 @@ def reference_checkpoint(path: Path, classes: int = 20) -> None:
     torch.save({"epoch": 14, "model_state_dict": tensors}, path)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_keras_weights_start_a_vgg(work: Path, frcnn, reference: Params) -> None:
     """The one test with every matrix of VGG-16 in full size."""
@@ -157,7 +158,7 @@ def test_classes_of_a_list(work: Path, frcnn) -> None:
         ("vgg --out o", "vgg: a VGG-16 whose file does not tell how pictures are prepared for it; say --preparation"),
         ("resnet --out o --preparation caffe", "resnet: expects pictures prepared as for torchvision, not caffe"),
         ("short --out o", "short: does not fit the model, nothing was loaded: missing layer2.0.conv1.weight"),
-        ("detector --out o --params x.yaml", "x.yaml: No such file or directory; name a parameter file, or demo"),
+        ("detector --out o --params x.yaml", "x.yaml: No such file or directory; name a parameter file or a preset"),
         ("detector --out o --classes none", "none: not a readable text file"),
         ("detector --out o --classes twice", "twice: a is listed twice"),
         ("detector --out o --set model.backbone=resnet101", "--set: detector fixes model.backbone, model.weights,"),

@@ -57,6 +57,7 @@ def test_help_imports_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]", done.stderr
 
 
+@pytest.mark.slow
 def test_tensorflow_is_imported_only_where_it_is_asked_for() -> None:
     modules = "frcnn.training.setup, frcnn.training.loop, frcnn.pytorch.inference, benchmarks.network"
     code = f"import sys, {modules}; print([name for name in ('tensorflow', 'keras') if name in sys.modules])"

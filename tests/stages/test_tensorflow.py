@@ -88,6 +88,7 @@ def test_what_it_cannot_do_is_said(tmp_path: Path, dataset: Path, command: tuple
     assert "Traceback" not in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [("train", "--phase", "1"), ("predict", "x.png", "--framework", "tensorflow")])
 def test_without_tensorflow_the_extra_is_named(tmp_path: Path, dataset: Path, command: tuple[str, ...]) -> None:
     folder = training_folder(tmp_path / "work", dataset)

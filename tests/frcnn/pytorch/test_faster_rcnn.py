@@ -66,6 +66,7 @@ def test_roi_losses_give_the_rpn_no_gradient(params: Params) -> None:
     assert any(parameter.grad.any() for parameter in model.backbone.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("roi_op", ["align", "pool"])
 @pytest.mark.parametrize("backbone", ["resnet18", "vgg16"])
 def test_neighbors_do_not_leak(params: Params, backbone: str, roi_op: str) -> None:

@@ -39,6 +39,7 @@ def test_torchvision_weights_start_backbone_and_head(params: Params, tmp_path: P
         torch.testing.assert_close(model.head.state_dict()["layer4.0.conv1.weight"], tensors["layer4.0.conv1.weight"])
 
 
+@pytest.mark.slow
 def test_vgg_weights_give_torchvisions_features(params: Params, tmp_path: Path) -> None:
     torch.manual_seed(1)
     source = torchvision.models.vgg16().eval()

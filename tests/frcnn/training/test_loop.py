@@ -60,6 +60,7 @@ def bits(model: FasterRCNN) -> list[bytes]:
 
 
 # 5 batches an epoch; with two accumulated the optimizer moves after 2, 4, 5, 7, 9 and 10.
+@pytest.mark.slow
 @pytest.mark.parametrize("stop_after", [2, 5, 9], ids=["in the first epoch", "between epochs", "in the last"])
 @pytest.mark.parametrize("changes", [{}, {"grad_accum": 2, "optimizer.name": "sgd"}], ids=["adamw", "accumulating sgd"])
 def test_interrupted_or_not_the_bytes_are_the_same(make: Make, stop_after: int, changes: dict) -> None:
@@ -75,6 +76,7 @@ def test_interrupted_or_not_the_bytes_are_the_same(make: Make, stop_after: int, 
     assert resumed_rows == rows
 
 
+@pytest.mark.slow
 def test_the_seed_decides(make: Make) -> None:
     results = []
     for seed in (1, 1, 2):
@@ -120,6 +122,7 @@ def test_gradients_are_clipped_before_every_step(make: Make) -> None:
     assert 0.1 * furthest < max(moves) < 1.05 * furthest  # weights near 1 round steps of 2e-6
 
 
+@pytest.mark.slow
 def test_losses_fall(make: Make) -> None:
     model, job = make(phase=change(make()[1].phase, {"epochs": 6, "learning_rate": 3e-3, "warmup_steps": 4}))
     rows, _ = train(model, job)
@@ -138,6 +141,7 @@ def test_a_finished_phase_is_not_trained_again(make: Make) -> None:
     assert bits(again) == bits(model)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_something_else_or_a_broken_one_is_not_resumed(make: Make) -> None:
     model, job = make()
     train(model, job)
