@@ -3,6 +3,8 @@ PYTHON ?= python3
 # On what has no package tensorflow-cpu: make test TENSORFLOW=tensorflow
 TENSORFLOW ?= tensorflow-cpu
 BIN := .venv/bin
+# Two processes of one thread each: quicker than one of two threads, since most tests are small.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2
 
 define lint
 $(BIN)/ruff check .
@@ -19,12 +21,12 @@ demo: .venv/installed
 # Linters, types and the quick tests, without those of TensorFlow: at most 90 s on two cores.
 check: .venv/installed
 	$(lint)
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 -m "not slow and not tensorflow"
+	$(PYTEST) -m "not slow and not tensorflow"
 
 # Linters, types and all tests, those of TensorFlow too.
 test: .venv/tensorflow
 	$(lint)
-	$(BIN)/pytest
+	$(PYTEST)
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
