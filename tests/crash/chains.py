@@ -1,0 +1,157 @@
+"""Kill `dvc repro` of a whole pipeline at random times and run it again, until the data are those of a quiet run."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from frcnn.presets import commented_params
+from stages.demo import prepare_folder
+from tests.crash.forked import TINY, differences, tree
+
+DVC = [sys.executable, "-m", "dvc", "repro", "--quiet"]
+KILLS_A_CHAIN = 4
+TRIES = 8  # of `dvc repro` after a kill: what dvc left running may still hold a lock
+LIMIT = 600  # seconds of a chain
+
+
+@dataclass
+class Chain:
+    """A project, and what happens to it."""
+
+    folder: Path
+    processes: int
+    random: random.Random
+    counts: Counter = field(default_factory=Counter)
+    texts: list[str] = field(default_factory=list)
+
+    def start(self) -> subprocess.Popen[str]:
+        """Start `dvc repro` in a process group of its own."""
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        environment = os.environ | {"PATH": path, "OMP_NUM_THREADS": "1", "FRCNN_NPROC": str(self.processes)}
+        with (self.folder.parent / f"{self.folder.name}.log").open("a") as log:
+            return subprocess.Popen(
+                DVC, cwd=self.folder, env=environment, stdout=log, stderr=log, text=True, start_new_session=True
+            )
+
+    def finish(self) -> bool:
+        """Run `dvc repro` until it succeeds."""
+        for _ in range(TRIES):
+            lock = self.folder / "dvc.lock"
+            if lock.exists() and not lock.read_bytes().strip():
+                lock.unlink()
+                self.counts["empty dvc.lock"] += 1
+            if self.start().wait(LIMIT) == 0:
+                return True
+            self.counts["runs that failed after a kill"] += 1
+            time.sleep(2)
+        return False
+
+    def kill_once(self, whom: str) -> None:
+        """Start a run and kill a part of it at a random time."""
+        process, moment = self.start(), time.monotonic() + self.random.uniform(1, 25)
+        while process.poll() is None and (victims := list(WHOM[whom](process.pid))) is not None:
+            if time.monotonic() >= moment and victims:
+                for victim in victims:
+                    _kill(victim)
+                self.counts[whom] += 1
+                break
+            time.sleep(0.05)
+        process.wait(LIMIT)
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def _descendants(pid: int) -> Iterator[int]:
+    """Yield the processes below one."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return
+    for child in map(int, children):
+        yield child
+        yield from _descendants(child)
+
+
+def _read(pid: int, name: str) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/{name}").read_bytes()
+    except OSError:
+        return b""
+
+
+def _group(pid: int) -> Iterator[int]:
+    yield from (pid, *_descendants(pid))
+
+
+def _stage(pid: int) -> Iterator[int]:
+    found = [each for each in _descendants(pid) if b"/frcnn\0" in _read(each, "cmdline")]
+    yield from found[:1]
+
+
+def _rank(pid: int) -> Iterator[int]:
+    ranks = [each for each in _descendants(pid) if b"\0RANK=" in _read(each, "environ")]
+    yield from ranks[-1:]
+
+
+WHOM: dict[str, Callable[[int], Iterator[int]]] = {
+    "whole group": _group,
+    "stage alone": _stage,
+    "dvc alone": lambda pid: iter((pid,)),
+    "one rank": _rank,
+}
+
+
+def _project(folder: Path) -> Path:
+    prepare_folder(folder)
+    (folder / "params.yaml").write_text(commented_params("demo", TINY))
+    return folder
+
+
+def run_all(kills: int, seed: int) -> bool:
+    """Kill so many times, four a chain, a quarter of each kind; print the counts; return whether all ended well."""
+    counts, good, start = Counter[str](), True, time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="frcnn-chains-") as name:
+        quiet = {}
+        for processes in (1, 2):
+            chain = Chain(_project(Path(name) / f"quiet{processes}"), processes, random.Random(seed))
+            if not chain.finish():
+                raise SystemExit((Path(name) / f"quiet{processes}.log").read_text())
+            quiet[processes] = _data(chain.folder)
+        kinds = [(1, kind) for kind in list(WHOM)[:3]] + [(2, "one rank")]
+        plan = [(processes, kind) for processes, kind in kinds for _ in range(kills // len(kinds))]
+        plan.sort(key=lambda item: item[0])
+        for number, first in enumerate(range(0, len(plan), KILLS_A_CHAIN)):
+            part = plan[first : first + KILLS_A_CHAIN]
+            for processes in dict.fromkeys(processes for processes, _ in part):
+                folder = _project(Path(name) / f"chain{number}-{processes}")
+                chain = Chain(folder, processes, random.Random(f"{seed} {number}"))
+                for _, kind in (item for item in part if item[0] == processes):
+                    chain.kill_once(kind)
+                wrong = differences(_data(folder), quiet[processes]) if chain.finish() else ["never succeeded"]
+                wrong += [f"left over {path}" for path in folder.rglob("*.tmp") if ".dvc" not in path.parts]
+                if wrong:
+                    print(f"chain {number} with {processes} processes: {'; '.join(wrong[:6])}")
+                    print((folder.parent / f"{folder.name}.log").read_text()[-1500:])
+                good, counts = good and not wrong, counts + chain.counts
+                counts["chains"] += 1
+                shutil.rmtree(folder)
+    print(f"\npipelines: {dict(counts)}, {'all ended well' if good else 'FAILED'}, {time.monotonic() - start:.0f} s")
+    return good
+
+
+def _data(folder: Path) -> dict[str, str]:
+    return {**tree(folder / "data"), **tree(folder / "metrics")}
