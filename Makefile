@@ -12,7 +12,7 @@ $(BIN)/ruff format --check .
 $(BIN)/mypy
 endef
 
-.PHONY: demo check test
+.PHONY: demo check test crash fuzz
 
 # The whole pipeline on drawn pictures, in the folder demo.
 demo: .venv/installed
@@ -27,6 +27,14 @@ check: .venv/installed
 test: .venv/tensorflow
 	$(lint)
 	$(PYTEST)
+
+# Kill every stage at every operation on the file system, and whole pipelines at random times: about an hour.
+crash: .venv/installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.crash
+
+# Read 2,000 damaged files of every format: about 15 minutes.
+fuzz: .venv/installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv

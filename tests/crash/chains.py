@@ -25,47 +25,57 @@ LIMIT = 600  # seconds of a chain
 
 @dataclass
 class Chain:
-    """A project, and what happens to it."""
+    """A project in which `dvc repro` runs, with so many processes."""
 
     folder: Path
     processes: int
     random: random.Random
     counts: Counter = field(default_factory=Counter)
-    texts: list[str] = field(default_factory=list)
 
-    def start(self) -> subprocess.Popen[str]:
+    def start(self, *options: str) -> subprocess.Popen[str]:
         """Start `dvc repro` in a process group of its own."""
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         environment = os.environ | {"PATH": path, "OMP_NUM_THREADS": "1", "FRCNN_NPROC": str(self.processes)}
-        with (self.folder.parent / f"{self.folder.name}.log").open("a") as log:
+        with self.folder.with_suffix(".log").open("a") as log:
+            command = [*DVC, *options]
             return subprocess.Popen(
-                DVC, cwd=self.folder, env=environment, stdout=log, stderr=log, text=True, start_new_session=True
+                command, cwd=self.folder, env=environment, stdout=log, stderr=log, text=True, start_new_session=True
             )
 
     def finish(self) -> bool:
         """Run `dvc repro` until it succeeds."""
         for _ in range(TRIES):
-            lock = self.folder / "dvc.lock"
-            if lock.exists() and not lock.read_bytes().strip():
-                lock.unlink()
-                self.counts["empty dvc.lock"] += 1
+            self.mend_lock()
             if self.start().wait(LIMIT) == 0:
                 return True
             self.counts["runs that failed after a kill"] += 1
             time.sleep(2)
         return False
 
+    def mend_lock(self) -> None:
+        """Remove a dvc.lock that a kill left empty, as `frcnn demo` does."""
+        lock = self.folder / "dvc.lock"
+        if lock.exists() and not lock.read_bytes().strip():
+            lock.unlink()
+            self.counts["empty dvc.lock"] += 1
+
     def kill_once(self, whom: str) -> None:
-        """Start a run and kill a part of it at a random time."""
-        process, moment = self.start(), time.monotonic() + self.random.uniform(1, 25)
-        while process.poll() is None and (victims := list(WHOM[whom](process.pid))) is not None:
-            if time.monotonic() >= moment and victims:
+        """Run and kill a part of the processes at a random time; once all is done, do all again."""
+        done = False
+        while True:
+            self.mend_lock()
+            process = self.start(*["--force"] * done)
+            moment = time.monotonic() + self.random.uniform(1, 10)
+            while process.poll() is None:
+                victims = list(WHOM[whom](process.pid)) if time.monotonic() >= moment else []
                 for victim in victims:
                     _kill(victim)
-                self.counts[whom] += 1
-                break
-            time.sleep(0.05)
-        process.wait(LIMIT)
+                if victims:
+                    self.counts[whom] += 1
+                    process.wait(LIMIT)
+                    return
+                time.sleep(0.02)
+            done = process.returncode == 0
 
 
 def _kill(pid: int) -> None:
@@ -129,7 +139,7 @@ def run_all(kills: int, seed: int) -> bool:
         for processes in (1, 2):
             chain = Chain(_project(Path(name) / f"quiet{processes}"), processes, random.Random(seed))
             if not chain.finish():
-                raise SystemExit((Path(name) / f"quiet{processes}.log").read_text())
+                raise SystemExit(chain.folder.with_suffix(".log").read_text())
             quiet[processes] = _data(chain.folder)
         kinds = [(1, kind) for kind in list(WHOM)[:3]] + [(2, "one rank")]
         plan = [(processes, kind) for processes, kind in kinds for _ in range(kills // len(kinds))]
@@ -145,7 +155,7 @@ def run_all(kills: int, seed: int) -> bool:
                 wrong += [f"left over {path}" for path in folder.rglob("*.tmp") if ".dvc" not in path.parts]
                 if wrong:
                     print(f"chain {number} with {processes} processes: {'; '.join(wrong[:6])}")
-                    print((folder.parent / f"{folder.name}.log").read_text()[-1500:])
+                    print(folder.with_suffix(".log").read_text()[-1500:])
                 good, counts = good and not wrong, counts + chain.counts
                 counts["chains"] += 1
                 shutil.rmtree(folder)

@@ -66,7 +66,7 @@ def stages(sources: Path, address: str, picture: str) -> list[Stage]:
         Stage("predict", ("predict", picture, "--score-threshold", "0.05"), "detect"),
         Stage("predict again", ("predict", picture, "--score-threshold", "0.2"), "predict"),
         Stage("import-weights", ("import-weights", str(sources / "resnet18.pth"), "--out", "start.safetensors")),
-        Stage("preset", ("preset", "demo", "--out", "new.yaml")),
+        Stage("preset", ("preset", "demo", "--out", "new.yaml", "--force")),
         Stage("preset again", ("preset", "reference", "--force"), "preset"),
     ]
 

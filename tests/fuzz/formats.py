@@ -49,6 +49,7 @@ def _foreign(name: str) -> tuple[tuple[str, ...]]:
 
 
 TRAIN1 = ("train", "--phase", "1", "--checkpoint-seconds", "0")
+START = (*TRAIN1[:3], "-S", "model.weights=start.safetensors", "-S", "model.width=64", "--models", "other")
 FORMATS = [
     Format("params", "params.yaml", (ANCHORS, EVALUATE, ("render",), ("detect",)), text=True, share=2),
     Format("set", "", (ANCHORS, EVALUATE, ("render",), ("detect",)), text=True, share=2),
@@ -66,6 +67,7 @@ FORMATS = [
     Format("detections.h5", "data/detections.h5", (EVALUATE, ("render",)), sealed=True),
     Format("weights", "data/models/phase1.safetensors", (("train", "--phase", "2"),), sealed=True, share=0.5),
     Format("detector", "data/models/phase2.safetensors", (("detect",), ("predict", "pictures/p.jpg")), sealed=True),
+    Format("start weights", "start.safetensors", (START,), sealed=True, share=0.3),
     Format("checkpoint", "checkpoints/phase1/last.pt", (TRAIN1,), sealed=True),
     Format("COCO results", "results.json", (("evaluate", "--detections", "results.json"),), text=True),
     Format("ResNet .pth", "foreign/resnet18.pth", _foreign("resnet18.pth")),
@@ -92,6 +94,7 @@ def make_base(folder: Path) -> Path:
     _add_sources(base / "sources", base / DATASET)
     _add_pictures(base / "pictures", base / DATASET / "JPEGImages" / "test_00001.jpg")
     _add_foreign(base / "foreign")
+    _run(base, "import-weights", "foreign/resnet18.pth", "--out", "start.safetensors")
     return base
 
 

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 
 BLOCK = 512  # bytes, at most, of a block that is zeroed, inserted or moved
+EDGE = 4096  # bytes: where headers and tables of contents are
 NUMBER = re.compile(rb"-?\d+(\.\d+)?([eE][-+]?\d+)?")
 EXTREMES = [
     b"0", b"-1", b"1e308", b"-1e400", b"1e-320", b"nan", b".nan", b"inf", b"-.inf", b"99999999999999999999", b"0x1F",
@@ -104,12 +105,17 @@ TEXT: list[Mutation] = [extreme, extreme, extreme, lines, lines, token, token, r
 
 
 def mutate(data: bytes, text: bool, draw: random.Random) -> bytes:
-    """Return bytes that differ from `data`."""
-    found = bytearray(data)
-    while bytes(found) == data:
+    """Return bytes that differ from `data`; of a large file often only its first or last bytes are damaged."""
+    low, high = (
+        draw.choice(((0, len(data)), (0, EDGE), (len(data) - EDGE, len(data))))
+        if len(data) > 4 * EDGE
+        else (0, len(data))
+    )
+    part = bytearray(data[low:high])
+    while bytes(part) == data[low:high]:
         for _ in range(draw.choice((1, 1, 1, 2, 4))):
-            draw.choice(TEXT if text else BINARY)(found, draw) if found else insert(found, draw)
-    return bytes(found)
+            draw.choice(TEXT if text else BINARY)(part, draw) if part else insert(part, draw)
+    return data[:low] + bytes(part) + data[high:]
 
 
 def _span(data: bytearray, draw: random.Random) -> slice:
