@@ -2,7 +2,6 @@
 
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +9,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -69,7 +69,8 @@ class Chain:
             while process.poll() is None:
                 victims = list(WHOM[whom](process.pid)) if time.monotonic() >= moment else []
                 for victim in victims:
-                    _kill(victim)
+                    with suppress(ProcessLookupError):
+                        os.kill(victim, signal.SIGKILL)
                 if victims:
                     self.counts[whom] += 1
                     process.wait(LIMIT)
@@ -78,89 +79,66 @@ class Chain:
             done = process.returncode == 0
 
 
-def _kill(pid: int) -> None:
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
-
-
 def _descendants(pid: int) -> Iterator[int]:
     """Yield the processes below one."""
-    try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except OSError:
-        return
-    for child in map(int, children):
-        yield child
-        yield from _descendants(child)
+    for child in _read(pid, f"task/{pid}/children").split():
+        yield int(child)
+        yield from _descendants(int(child))
 
 
 def _read(pid: int, name: str) -> bytes:
-    try:
+    """Return a file of /proc, empty once the process is gone."""
+    with suppress(OSError):
         return Path(f"/proc/{pid}/{name}").read_bytes()
-    except OSError:
-        return b""
+    return b""
 
 
-def _group(pid: int) -> Iterator[int]:
-    yield from (pid, *_descendants(pid))
+def _stage(pid: int) -> list[int]:
+    return [each for each in _descendants(pid) if b"/frcnn\0" in _read(each, "cmdline")][:1]
 
 
-def _stage(pid: int) -> Iterator[int]:
-    found = [each for each in _descendants(pid) if b"/frcnn\0" in _read(each, "cmdline")]
-    yield from found[:1]
+def _rank(pid: int) -> list[int]:
+    return [each for each in _descendants(pid) if b"\0RANK=" in _read(each, "environ")][-1:]
 
 
-def _rank(pid: int) -> Iterator[int]:
-    ranks = [each for each in _descendants(pid) if b"\0RANK=" in _read(each, "environ")]
-    yield from ranks[-1:]
-
-
-WHOM: dict[str, Callable[[int], Iterator[int]]] = {
-    "whole group": _group,
+WHOM: dict[str, Callable[[int], list[int]]] = {
+    "whole group": lambda pid: [pid, *_descendants(pid)],
     "stage alone": _stage,
-    "dvc alone": lambda pid: iter((pid,)),
+    "dvc alone": lambda pid: [pid],
     "one rank": _rank,
 }
+
+
+def run_all(kills: int, seed: int) -> bool:
+    """Kill so many times, four a chain, a quarter of each kind; print the counts; return whether all ended well."""
+    draw, counts, good, start = random.Random(seed), Counter[str](), True, time.monotonic()
+    *of_one, of_two = WHOM
+    plans = {1: draw.sample(of_one * (kills // len(WHOM)), len(of_one) * (kills // len(WHOM)))}
+    plans[2] = [of_two] * (kills // len(WHOM))
+    with tempfile.TemporaryDirectory(prefix="frcnn-chains-") as name:
+        for processes, plan in plans.items():
+            quiet = Chain(_project(Path(name) / f"quiet{processes}"), processes, draw)
+            if not quiet.finish():
+                raise SystemExit(quiet.folder.with_suffix(".log").read_text())
+            for first in range(0, len(plan), KILLS_A_CHAIN):
+                chain = Chain(_project(Path(name) / f"chain{processes}-{first}"), processes, draw)
+                for kind in plan[first : first + KILLS_A_CHAIN]:
+                    chain.kill_once(kind)
+                wrong = differences(_data(chain.folder), _data(quiet.folder)) if chain.finish() else ["never succeeded"]
+                wrong += [f"left over {path}" for path in chain.folder.rglob("*.tmp") if ".dvc" not in path.parts]
+                if wrong:
+                    print(f"{chain.folder.name}: {'; '.join(wrong[:6])}")
+                    print(chain.folder.with_suffix(".log").read_text()[-1500:])
+                good, counts = good and not wrong, counts + chain.counts
+                counts["chains"] += 1
+    print(f"\npipelines: {dict(counts)}, {'all ended well' if good else 'FAILED'}, {time.monotonic() - start:.0f} s")
+    return good
 
 
 def _project(folder: Path) -> Path:
     prepare_folder(folder)
     (folder / "params.yaml").write_text(commented_params("demo", TINY))
     return folder
-
-
-def run_all(kills: int, seed: int) -> bool:
-    """Kill so many times, four a chain, a quarter of each kind; print the counts; return whether all ended well."""
-    counts, good, start = Counter[str](), True, time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="frcnn-chains-") as name:
-        quiet = {}
-        for processes in (1, 2):
-            chain = Chain(_project(Path(name) / f"quiet{processes}"), processes, random.Random(seed))
-            if not chain.finish():
-                raise SystemExit(chain.folder.with_suffix(".log").read_text())
-            quiet[processes] = _data(chain.folder)
-        kinds = [(1, kind) for kind in list(WHOM)[:3]] + [(2, "one rank")]
-        plan = [(processes, kind) for processes, kind in kinds for _ in range(kills // len(kinds))]
-        plan.sort(key=lambda item: item[0])
-        for number, first in enumerate(range(0, len(plan), KILLS_A_CHAIN)):
-            part = plan[first : first + KILLS_A_CHAIN]
-            for processes in dict.fromkeys(processes for processes, _ in part):
-                folder = _project(Path(name) / f"chain{number}-{processes}")
-                chain = Chain(folder, processes, random.Random(f"{seed} {number}"))
-                for _, kind in (item for item in part if item[0] == processes):
-                    chain.kill_once(kind)
-                wrong = differences(_data(folder), quiet[processes]) if chain.finish() else ["never succeeded"]
-                wrong += [f"left over {path}" for path in folder.rglob("*.tmp") if ".dvc" not in path.parts]
-                if wrong:
-                    print(f"chain {number} with {processes} processes: {'; '.join(wrong[:6])}")
-                    print(folder.with_suffix(".log").read_text()[-1500:])
-                good, counts = good and not wrong, counts + chain.counts
-                counts["chains"] += 1
-                shutil.rmtree(folder)
-    print(f"\npipelines: {dict(counts)}, {'all ended well' if good else 'FAILED'}, {time.monotonic() - start:.0f} s")
-    return good
 
 
 def _data(folder: Path) -> dict[str, str]:

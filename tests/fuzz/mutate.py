@@ -2,7 +2,6 @@
 
 import random
 import re
-from collections.abc import Callable
 
 BLOCK = 512  # bytes, at most, of a block that is zeroed, inserted or moved
 EDGE = 4096  # bytes: where headers and tables of contents are
@@ -16,108 +15,68 @@ EXTREMES = [
 INSERTS = [b"\0", b"\xef\xbb\xbf", b"\r", b"\t", b"\x1b[31m", b"../", b"/", b"\\", b"%s", b"\n\n", b"\xe2\x80\xae"]
 
 
-def flip(data: bytearray, draw: random.Random) -> None:
-    """Flip one to eight bits."""
-    for _ in range(draw.randint(1, 8)):
-        data[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
-
-
-def truncate(data: bytearray, draw: random.Random) -> None:
-    """Cut off the end."""
-    del data[draw.randrange(len(data)) :]
-
-
-def zero(data: bytearray, draw: random.Random) -> None:
-    """Set a block to zeros."""
-    span = _span(data, draw)
-    data[span] = bytes(len(data[span]))
-
-
-def insert(data: bytearray, draw: random.Random) -> None:
-    """Insert a block of random bytes."""
-    at = draw.randint(0, len(data))
-    data[at:at] = draw.randbytes(draw.randint(1, BLOCK))
-
-
-def repeat(data: bytearray, draw: random.Random) -> None:
-    """Insert a copy of a block after it."""
-    span = _span(data, draw)
-    data[span.stop : span.stop] = data[span]
-
-
-def remove(data: bytearray, draw: random.Random) -> None:
-    """Leave out a block."""
-    del data[_span(data, draw)]
-
-
-def swap(data: bytearray, draw: random.Random) -> None:
-    """Exchange two neighboring blocks."""
-    span = _span(data, draw)
-    middle = (span.start + span.stop) // 2
-    data[span] = data[middle : span.stop] + data[span.start : middle]
-
-
-def overwrite(data: bytearray, draw: random.Random) -> None:
-    """Set one to eight neighboring bytes to a number of extreme size."""
-    at, size = draw.randrange(len(data)), draw.choice((1, 2, 4, 8))
-    data[at : at + size] = draw.choice(
-        (b"\xff" * size, b"\x7f".rjust(size, b"\xff"), b"\x80".rjust(size, b"\0"), bytes(size))
-    )
-
-
-def extreme(data: bytearray, draw: random.Random) -> None:
-    """Replace a number of a text by an extreme one, or by something else."""
-    numbers = list(NUMBER.finditer(data))
-    if numbers:
-        data[slice(*draw.choice(numbers).span())] = draw.choice(EXTREMES)
-
-
-def lines(data: bytearray, draw: random.Random) -> None:
-    """Repeat, leave out or exchange lines of a text."""
-    rows = bytes(data).splitlines(keepends=True)
-    at, other = draw.randrange(len(rows)), draw.randrange(len(rows))
-    kind = draw.randrange(3)
-    rows[at:at] = [rows[other]] if kind == 0 else []
-    if kind == 1:
-        del rows[at]
-    rows[at:at], rows[other:other] = (
-        ([rows[other]], [rows[at]]) if kind == 2 and len(rows) > max(at, other) else ([], [])
-    )
-    data[:] = b"".join(rows)
-
-
-def token(data: bytearray, draw: random.Random) -> None:
-    """Insert what editors and other systems put into texts."""
-    at = draw.randint(0, len(data))
-    data[at:at] = draw.choice(INSERTS)
-
-
-def recode(data: bytearray, draw: random.Random) -> None:
-    """Write a text in another encoding."""
-    data[:] = data.decode(errors="replace").encode(
-        draw.choice(("utf-16", "utf-8-sig", "utf-32", "cp037")), errors="replace"
-    )
-
-
-Mutation = Callable[[bytearray, random.Random], None]
-BINARY: list[Mutation] = [flip, flip, truncate, zero, insert, repeat, remove, swap, overwrite]
-TEXT: list[Mutation] = [extreme, extreme, extreme, lines, lines, token, token, recode, flip, truncate, swap, zero]
+BINARY = ("flip", "flip", "truncate", "zero", "insert", "repeat", "remove", "swap", "overwrite")
+TEXT = (
+    "number",
+    "number",
+    "number",
+    "lines",
+    "lines",
+    "token",
+    "token",
+    "encoding",
+    "flip",
+    "truncate",
+    "swap",
+    "zero",
+)
 
 
 def mutate(data: bytes, text: bool, draw: random.Random) -> bytes:
     """Return bytes that differ from `data`; of a large file often only its first or last bytes are damaged."""
-    low, high = (
-        draw.choice(((0, len(data)), (0, EDGE), (len(data) - EDGE, len(data))))
-        if len(data) > 4 * EDGE
-        else (0, len(data))
-    )
-    part = bytearray(data[low:high])
-    while bytes(part) == data[low:high]:
+    large = len(data) > 4 * EDGE
+    low, high = draw.choice([(0, len(data)), *[(0, EDGE), (len(data) - EDGE, len(data))] * large])
+    part = data[low:high]
+    while part == data[low:high]:
         for _ in range(draw.choice((1, 1, 1, 2, 4))):
-            draw.choice(TEXT if text else BINARY)(part, draw) if part else insert(part, draw)
-    return data[:low] + bytes(part) + data[high:]
+            part = damage(draw.choice(TEXT if text else BINARY), part, draw)
+    return data[:low] + part + data[high:]
 
 
-def _span(data: bytearray, draw: random.Random) -> slice:
-    start = draw.randrange(len(data))
-    return slice(start, min(len(data), start + draw.randint(1, BLOCK)))
+def damage(kind: str, data: bytes, draw: random.Random) -> bytes:
+    """Return bytes with one damage; the kinds are those of BINARY and TEXT."""
+    start = draw.randrange(len(data) + 1)
+    stop = min(len(data), start + draw.randint(1, BLOCK))
+    before, block, after = data[:start], data[start:stop], data[stop:]
+    match kind:
+        case "flip" if data:
+            flipped = bytearray(data)
+            for _ in range(draw.randint(1, 8)):
+                flipped[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
+            return bytes(flipped)
+        case "truncate":
+            return before
+        case "zero":
+            return before + bytes(len(block)) + after
+        case "insert":
+            return before + draw.randbytes(draw.randint(1, BLOCK)) + block + after
+        case "repeat":
+            return before + block + block + after
+        case "remove":
+            return before + after
+        case "swap":
+            return before + block[len(block) // 2 :] + block[: len(block) // 2] + after
+        case "overwrite":
+            size = draw.choice((1, 2, 4, 8))
+            return before + draw.choice((b"\xff", b"\x7f", b"\x80", b"\0")).ljust(size, b"\xff") + data[start + size :]
+        case "number" if numbers := list(NUMBER.finditer(data)):
+            found = draw.choice(numbers)
+            return data[: found.start()] + draw.choice(EXTREMES) + data[found.end() :]
+        case "lines" if rows := data.splitlines(keepends=True):
+            row = rows.pop(draw.randrange(len(rows))) if draw.random() < 0.7 else draw.choice(rows)
+            at = draw.randrange(len(rows) + 1)
+            return b"".join([*rows[:at], *[row] * draw.randrange(3), *rows[at:]])
+        case "encoding":
+            encoding = draw.choice(("utf-16", "utf-8-sig", "utf-32", "cp037"))
+            return data.decode(errors="replace").encode(encoding, errors="replace")
+    return before + draw.choice(INSERTS) + block + after
