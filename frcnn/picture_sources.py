@@ -3,7 +3,6 @@
 import glob
 import re
 import tempfile
-import time
 import urllib.parse
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,10 +12,10 @@ import numpy as np
 from frcnn.data.voc.dataset import EXTENSIONS
 from frcnn.data.voc.pictures import read_picture
 from frcnn.errors import UserError
-from frcnn.fetching.http import TransferError, content_length, open_url, read_chunks
+from frcnn.fetching.http import TransferError, open_url
 
 MOST_BYTES = 100 * 1024 * 1024
-MOST_SECONDS = 120  # for the whole body
+MOST_SECONDS = 120  # for a picture
 LONGEST_NAME = 100  # letters
 
 
@@ -47,20 +46,20 @@ def expand_input(text: str) -> list[str]:
     return found
 
 
-def read_input(source: str) -> np.ndarray:
-    """Read a picture file or URL as (H, W, 3) uint8 RGB, upright.
+def read_input(source: str, max_pixels: int | None = None) -> np.ndarray:
+    """Read a picture file or URL as (H, W, 3) uint8 RGB, upright; `max_pixels` as in `read_picture`.
 
     Raises:
         UserError: it cannot be fetched, is larger than `MOST_BYTES`, or is no readable picture.
     """
     if not is_url(source):
-        return read_picture(Path(source))
+        return read_picture(Path(source), max_pixels)
     content = _fetch(source)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "picture"
         path.write_bytes(content)
         try:
-            return read_picture(path)
+            return read_picture(path, max_pixels)
         except UserError as error:
             raise UserError(str(error).replace(str(path), source)) from error
 
@@ -82,19 +81,11 @@ def unique_names(sources: Sequence[str]) -> list[str]:
 
 
 def _fetch(url: str) -> bytes:
-    too_large = UserError(f"{url}: larger than {MOST_BYTES // 1024 // 1024} MB; download and shrink it first")
-    end = time.monotonic() + MOST_SECONDS
     content = bytearray()
     try:
-        with open_url(url) as response:
-            if (content_length(response) or 0) > MOST_BYTES:
-                raise too_large
-            for chunk in read_chunks(response):
+        with open_url(url, MOST_BYTES, MOST_SECONDS) as answer:
+            for chunk in answer.chunks:
                 content += chunk
-                if len(content) > MOST_BYTES:
-                    raise too_large
-                if time.monotonic() > end:
-                    raise TransferError(f"not finished after {MOST_SECONDS} s")
     except TransferError as error:
-        raise UserError(f"{url}: cannot be fetched: {error}") from error
+        raise UserError(f"{url}: cannot be fetched: {error}; or download it and name the file") from error
     return bytes(content)

@@ -1,7 +1,6 @@
 """Fetch files over HTTP into the user's cache: mirrors, resumed transfers, verified checksums."""
 
 import contextlib
-import http.client
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -10,10 +9,12 @@ from pathlib import Path
 import platformdirs
 
 from frcnn.errors import UserError
-from frcnn.fetching.http import TransferError, content_length, open_url, read_chunks
+from frcnn.fetching.http import LEAST_BYTES, TransferError, open_url
 from frcnn.files import locked, sha256_file, write_text
 
-RETRIES = 5  # attempts in a row that bring no byte, before the next URL is tried
+MOST_BYTES = 100 << 30
+MOST_SECONDS = 24 * 3600  # for all attempts at all addresses
+RETRIES = 5  # attempts in a row that get no further by `LEAST_BYTES`, before the next URL is tried
 BACKOFF = 0.5  # seconds before the first retry, doubled at each
 Progress = Callable[[int, int | None], None]
 
@@ -26,8 +27,9 @@ def cache_folder() -> Path:
 def fetch(name: str, urls: Sequence[str], sha256: str | None, on_progress: Progress | None = None) -> Path:
     """Return the path of a file in the cache, downloading it if it is not there.
 
-    A broken transfer leaves NAME.part and is resumed, at once or by the next call. The file takes its final name
-    only after its checksum has been verified. Another process that wants the same file waits.
+    A broken transfer leaves NAME.part and is resumed, at once or by the next call, if the server or the checksum can
+    tell that the rest belongs to it. The file takes its final name only when it is whole and its checksum has been
+    verified. Another process that wants the same file waits.
 
     Args:
         name: file name in the cache.
@@ -36,20 +38,21 @@ def fetch(name: str, urls: Sequence[str], sha256: str | None, on_progress: Progr
         on_progress: called with (bytes done, bytes in all, if the server tells).
 
     Raises:
-        UserError: wrong checksum, no address answers, or the cache cannot be written.
+        UserError: wrong checksum, no address answers, larger than `MOST_BYTES`, or the cache cannot be written.
     """
     path = cache_folder() / name
     with _writing(path), locked(path.with_name(f"{name}.lock"), wait=True):
         if not path.exists():
             part = path.with_name(f"{name}.part")
             if sha256 is None:
-                part.unlink(missing_ok=True)  # nothing could tell that the rest belongs to it
-            _download(path, part, urls, on_progress or _ignore)
+                _discard(part)  # by an earlier call, maybe from another address
+            _download(path, part, urls, sha256 is not None, on_progress or _ignore)
             try:
                 verify(part, sha256)
             except UserError:
-                part.unlink()
+                _discard(part)
                 raise
+            _origin(part).unlink(missing_ok=True)
             part.replace(path)
         elif sha256 is not None:
             _verify_once(path, sha256)
@@ -84,57 +87,59 @@ def _verify_once(path: Path, sha256: str) -> None:
     return write_text(note, f"{found} {stamp}\n")
 
 
-def _download(path: Path, part: Path, urls: Sequence[str], on_progress: Progress) -> None:
+def _download(path: Path, part: Path, urls: Sequence[str], verified: bool, on_progress: Progress) -> None:
     failures = []
+    end = time.monotonic() + MOST_SECONDS
     for url in urls:
-        failed = 0
+        failed, farthest = 0, _size(part)
         while True:
-            before = part.stat().st_size if part.exists() else 0
             try:
-                return _transfer(url, part, on_progress)
+                return _transfer(url, part, verified, end - time.monotonic(), on_progress)
             except TransferError as error:
-                after = part.stat().st_size if part.exists() else 0
-                failed = 0 if after > before else failed + 1
-                if not error.again or failed >= RETRIES:
+                if error.restart:
+                    _discard(part)
+                failed += 1
+                if _size(part) >= farthest + LEAST_BYTES:  # a server that starts over each time gets nowhere
+                    failed, farthest = 0, _size(part)
+                wait = max(error.wait, BACKOFF * 2**failed)
+                if not error.again or failed >= RETRIES or time.monotonic() + wait > end:
                     failures.append(f"{url} ({error})")
                     break
-                time.sleep(BACKOFF * 2**failed)
+                time.sleep(wait)
     raise UserError(f"{path.name}: cannot be fetched: {'; '.join(failures)}; or put the file at {path} by hand")
 
 
-def _transfer(url: str, part: Path, on_progress: Progress) -> None:
-    """Append what is missing to `part`, or start over where the server does not resume."""
-    done = part.stat().st_size if part.exists() else 0
-    try:
-        response = open_url(url, first_byte=done)
-    except TransferError as error:
-        if error.beyond_end == str(done):
-            return  # `part` is complete
-        if error.beyond_end is not None:
-            part.unlink()
-        raise
-    with response:
-        start, total = _range_of(response)
-        if start not in (0, done):
-            part.unlink()
-            raise TransferError("the server resumes elsewhere than asked")
-        with part.open("ab" if start else "wb") as file:
-            done = start
-            for chunk in read_chunks(response):
+def _transfer(url: str, part: Path, verified: bool, seconds: float, on_progress: Progress) -> None:
+    """Append what is missing to `part`, or start over where the server does not resume or has another file."""
+    origin = _origin(part)
+    noted_url, _, noted = origin.read_text(errors="replace").partition("\n") if origin.exists() else ("", "", "")
+    known = noted if noted_url == url else ""
+    done = _size(part) if known or verified else 0
+    with open_url(url, MOST_BYTES, seconds, done, known) as answer:
+        if answer.start and answer.validator != (known or None) and not (verified and not (answer.validator and known)):
+            raise TransferError("the file has changed meanwhile", restart=True)
+        if not answer.start:
+            origin.unlink(missing_ok=True)  # before its part: the two never belong to different files
+        with part.open("ab" if answer.start else "wb") as file:
+            if not answer.start and answer.validator:
+                origin.write_text(f"{url}\n{answer.validator}")
+            for chunk in answer.chunks:
                 file.write(chunk)
-                done += len(chunk)
-                on_progress(done, total)
-    if total is not None and done < total:
-        raise TransferError(f"connection closed after {done} of {total} bytes")
+                on_progress(file.tell(), answer.total)
 
 
-def _range_of(response: http.client.HTTPResponse) -> tuple[int, int | None]:
-    """Return (first byte, bytes of the whole file or None) of an answer."""
-    if response.status != 206:
-        return 0, content_length(response)
-    span, _, total = response.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
-    start = span.partition("-")[0]
-    return int(start) if start.isdigit() else -1, int(total) if total.isdigit() else None
+def _origin(part: Path) -> Path:
+    """Return the file that keeps address and validator of a part."""
+    return part.with_suffix(".from.part")
+
+
+def _discard(part: Path) -> None:
+    _origin(part).unlink(missing_ok=True)
+    part.unlink(missing_ok=True)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 def _ignore(done: int, total: int | None) -> None:

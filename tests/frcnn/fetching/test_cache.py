@@ -194,7 +194,7 @@ def test_disk_full(server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch)
     def full(*args: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(module, "read_chunks", full)
+    monkeypatch.setattr(module, "open_url", full)
     with pytest.raises(UserError, match=r"cannot be written: No space left.*FRCNN_CACHE"):
         fetch("f", [server.url], DIGEST)
     assert not (cache / "f").exists()
