@@ -3,34 +3,63 @@
 Boxes belong to the upright picture, as people see it when they draw them; all sizes here are of that picture.
 """
 
+import ctypes
+import logging
+import os
+import re
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError, _imaging
 
 from frcnn.errors import UserError
 
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF")  # for some others Pillow starts programs
+MAX_PIXELS = 178_956_970  # unless FRCNN_MAX_PIXELS says otherwise; Pillow's own limit
 ORIENTATION = 0x0112  # EXIF tag
 SIDEWAYS = (5, 6, 7, 8)  # its values that exchange width and height
 
+# Commands print one line for a bad picture, without remarks of a library. Filters are for the whole process because
+# `warnings.catch_warnings` is not safe where threads read pictures.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+logging.getLogger("PIL").addHandler(logging.NullHandler())
+_tiff = threading.local()
 
-def read_picture(path: Path) -> np.ndarray:
+
+def _note_damage(module: bytes, text: bytes, arguments: int) -> None:
+    """Take note of an error that libtiff would print to stderr, and that Pillow often overlooks."""
+    _tiff.damaged = True
+
+
+_handler = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p)(_note_damage)
+with suppress(OSError, AttributeError):  # a Pillow without libtiff
+    ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(_handler)
+
+
+def read_picture(path: Path, max_pixels: int | None = None) -> np.ndarray:
     """Decode a picture, upright, as (H, W, 3) uint8 RGB.
 
     Gray, CMYK, palette and 1-bit pictures are converted; of 16 bits the upper 8 are kept; transparency is laid over
     white, as most viewers show it; of several frames the first is taken.
 
+    Args:
+        path: a file in one of `FORMATS`, whatever its name ends with.
+        max_pixels: limit of width x height, checked before the pixels are decoded; None: $FRCNN_MAX_PIXELS.
+
     Raises:
-        UserError: no such file, not a picture, truncated, or pixels of floating point.
+        UserError: no such file, not a picture, too large, truncated, or pixels of floating point.
     """
-    try:
-        with Image.open(path) as image:
-            orientation = _orientation(image)  # before the pixels are loaded, as in picture_size
-            image.load()
-            rgb = _to_rgb(image)
-    except Exception as error:  # a damaged file makes Pillow raise nearly anything
-        raise _unreadable(path, error) from error
+    with _opened(path, max_pixels) as image:
+        orientation = _orientation(image)  # before the pixels are loaded, as in picture_size
+        image.load()
+        if _tiff.damaged:
+            raise ValueError("damaged TIFF")
+        rgb = _to_rgb(image)
     return np.asarray(rgb if orientation == 1 else _upright(rgb, orientation))
 
 
@@ -38,7 +67,7 @@ def picture_size(path: Path) -> tuple[int, int]:
     """Return (width, height) of the upright picture in pixels, from the file's header alone.
 
     Raises:
-        UserError: no such file or not a picture.
+        UserError: no such file, not a picture, or too large.
     """
     (width, height), orientation = _header(path)
     return (height, width) if orientation in SIDEWAYS else (width, height)
@@ -50,11 +79,27 @@ def stored_size(path: Path) -> tuple[int, int]:
 
 
 def _header(path: Path) -> tuple[tuple[int, int], int]:
+    with _opened(path) as image:
+        return image.size, _orientation(image)
+
+
+@contextmanager
+def _opened(path: Path, max_pixels: int | None = None) -> Iterator[Image.Image]:
+    """Open a picture; whatever goes wrong in the block is an error of the file."""
+    Image.MAX_IMAGE_PIXELS = (_max_pixels() if max_pixels is None else max_pixels) // 2  # it refuses twice as many
+    _tiff.damaged = False
     try:
-        with Image.open(path) as image:
-            return image.size, _orientation(image)
-    except Exception as error:
+        with Image.open(path, formats=FORMATS) as image:
+            yield image
+    except Exception as error:  # a damaged file makes Pillow raise nearly anything
         raise _unreadable(path, error) from error
+
+
+def _max_pixels() -> int:
+    text = os.environ.get("FRCNN_MAX_PIXELS") or str(MAX_PIXELS)
+    if not re.fullmatch("[0-9]{1,18}", text):
+        raise UserError(f"FRCNN_MAX_PIXELS: {text!r} is no number of pixels")
+    return int(text)
 
 
 def _orientation(image: Image.Image) -> int:
@@ -88,6 +133,10 @@ def _unreadable(path: Path, error: Exception) -> UserError:
     if isinstance(error, FileNotFoundError):
         return UserError(f"{path}: no such picture")
     if isinstance(error, UnidentifiedImageError):
-        return UserError(f"{path}: unreadable picture: not a format that is known; replace or remove it")
+        return UserError(f"{path}: unreadable picture: not a format that is read ({', '.join(FORMATS)}), or damaged")
+    if isinstance(error, Image.DecompressionBombError):
+        pixels = int(re.findall("[0-9]+", str(error))[0])
+        limit = f"{pixels:,} pixels, more than the limit of {2 * (Image.MAX_IMAGE_PIXELS or 0):,}"
+        return UserError(f"{path}: unreadable picture: {limit}; shrink it, or raise FRCNN_MAX_PIXELS")
     reason = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
     return UserError(f"{path}: unreadable picture: {reason}; replace or remove it")
