@@ -1,5 +1,7 @@
 """Command `predict`: find objects in any pictures, without a dataset."""
 
+import errno
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from frcnn.params import Detect
 
 DETECTIONS = "detections.json"
+UNFINISHED = "detections.jsonl.part"  # a line for each picture so far
 USERS_MISTAKE = 2
 
 
@@ -35,10 +38,12 @@ def run(
     overrides: Overrides = None,
     device: Device = "auto",
     framework: Annotated[FrameworkName | None, typer.Option("--framework", help="Default: detect.framework.")] = None,
+    max_pixels: Annotated[
+        int | None,
+        typer.Option("--max-pixels", min=1, help="Largest picture; default: $FRCNN_MAX_PIXELS, 178,956,970."),
+    ] = None,
 ) -> None:
     """Read pictures and the weights of a detector, write the pictures with the objects found and detections.json."""
-    import json
-
     from frcnn.files import write_text
     from frcnn.frameworks import load_detector
     from frcnn.picture_sources import read_input, unique_names
@@ -54,14 +59,16 @@ def run(
         detector = load_detector(weights, device, framework.value if framework else settings.framework)
         for source, name in track(zip(sources, names, strict=True), "predicting", len(sources)):
             try:
-                image = read_input(source)
+                image = read_input(source, max_pixels)
             except UserError as error:
                 problems += 1
                 report_error(error)
             else:
                 entries.append({"image": source} | _predict(detector, image, out / f"{name}.png", settings))
+                _append(out / UNFINISHED, entries)
     if entries:
-        write_text(out / DETECTIONS, json.dumps(entries, indent=1, ensure_ascii=False) + "\n")
+        write_text(out / DETECTIONS, _json(entries, indent=1))
+        (out / UNFINISHED).unlink()
         count = sum(len(entry["detections"]) for entry in entries)
         say(f"{out / DETECTIONS}: {plural(len(entries), 'picture')}, {plural(count, 'detection')}; drawn in {out}")
     if problems:
@@ -121,3 +128,23 @@ def _predict(detector: "Detector", image: "np.ndarray", target: Path, settings: 
         for box, score, label in zip(found.boxes, found.scores, found.labels, strict=True)
     ]
     return {"width": image.shape[1], "height": image.shape[0], "detections": detections}
+
+
+def _append(path: Path, entries: Sequence[dict[str, Any]]) -> None:
+    """Add the last entry to the lines of those before it, whole or not at all."""
+    line = _json(entries[-1]).encode()
+    try:
+        with path.open("wb" if len(entries) == 1 else "ab", buffering=0) as file:
+            before = file.tell()
+            if file.write(line) < len(line):
+                file.truncate(before)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def _json(value: Any, indent: int | None = None) -> str:
+    import json
+
+    text = json.dumps(value, indent=indent, ensure_ascii=False) + "\n"
+    return text.encode(errors="backslashreplace").decode()  # names of files may hold halves of surrogate pairs

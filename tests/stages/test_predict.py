@@ -1,4 +1,7 @@
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,8 +18,8 @@ from frcnn.errors import UserError
 from frcnn.params import Data, Detect, Framework, Precision
 from frcnn.report.drawing import class_color
 from stages import predict
-from stages.cli import app
-from tests.factories import QuietHandler, serve
+from stages.commands import app
+from tests.factories import ROOT, QuietHandler, serve
 
 
 class FakeDetector:
@@ -63,10 +66,12 @@ def folder(tmp_path: Path) -> Path:
 def server(folder: Path) -> Iterator[str]:
     class Handler(QuietHandler):
         def do_GET(self) -> None:
-            status = 404 if self.path == "/none.jpg" else 200
+            status = {"/none.jpg": 404, "/away": 302}.get(self.path, 200)
             body = b"<html>" if self.path == "/page" else (folder / "one.jpg").read_bytes()
             self.send_response(status)
-            self.send_header("Content-Length", str(1 << 40 if self.path == "/huge" else len(body)))
+            length = {"/huge": 1 << 40, "/short": len(body) + 1}.get(self.path, len(body))
+            self.send_header("Content-Length", str(length))
+            self.send_header("Location", "file:///etc/passwd")
             self.end_headers()
             self.wfile.write(body)
 
@@ -180,6 +185,9 @@ def test_url(server: str, tmp_path: Path) -> None:
         ("{server}/none.jpg", "404"),
         ("{server}/page", "/page"),
         ("{server}/huge", "larger than 100 MB"),
+        ("{server}/away", "only http and https are opened"),
+        ("{server}/short", "closed after"),
+        ("{folder}/eps.jpg", "eps.jpg: unreadable picture: not a format that is known"),
         ("http://127.0.0.1:9/a.jpg", "cannot be fetched"),
         ("http://", "cannot be fetched"),
     ],
@@ -188,6 +196,7 @@ def test_bad_picture_is_one_line_and_the_others_are_done(
     folder: Path, server: str, tmp_path: Path, capsys: pytest.CaptureFixture, picture: str, words: str
 ) -> None:
     (folder / "empty").mkdir()
+    (folder / "eps.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
     (folder / "cut.jpg").write_bytes((folder / "one.jpg").read_bytes()[:700])
     bad = picture.format(folder=folder, server=server)
     with pytest.raises(typer.Exit) as caught:
@@ -222,3 +231,67 @@ def test_output_that_cannot_be_written_stops_at_once(folder: Path, tmp_path: Pat
     with pytest.raises(UserError, match=r"one.png: cannot be written"):
         run(tmp_path, folder)
     assert not (tmp_path / "out/detections.json").exists()
+
+
+@pytest.mark.parametrize("stopped_by", [UserError("no space"), SystemExit(143), MemoryError()])
+def test_results_so_far_are_on_disk(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped_by: BaseException
+) -> None:
+    [first] = run(tmp_path, folder / "one.jpg")
+    [*_, second] = run(tmp_path, folder)
+    assert not (tmp_path / "out" / predict.UNFINISHED).exists()
+    seen: list[dict] = []
+    work = predict._predict
+
+    def stop(*arguments: object) -> dict:
+        if len(seen) == 2:
+            raise stopped_by
+        seen.append(work(*arguments))
+        return seen[-1]
+
+    monkeypatch.setattr(predict, "_predict", stop)
+    Image.new("L", (100, 80)).save(folder / "z.png")
+    with pytest.raises(type(stopped_by)):
+        run(tmp_path, folder)
+    lines = (tmp_path / "out" / predict.UNFINISHED).read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line) for line in lines] == [first, second]
+    monkeypatch.setattr(predict, "_predict", work)
+    assert len(run(tmp_path, folder)) == 3
+    assert not (tmp_path / "out" / predict.UNFINISHED).exists()
+
+
+def test_a_full_disk_leaves_whole_lines(folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+    """No file may grow beyond 300 bytes: enough for one line and a half."""
+    code = f"""
+import resource, signal
+from pathlib import Path
+from frcnn.errors import UserError
+from stages import predict
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))
+entries = []
+for name in "abc":
+    entries.append({{"image": name * 180}})
+    try: predict._append(Path({str(tmp_path / "lines")!r}), entries)
+    except UserError as error: print(error)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+    assert capfd.readouterr().out == f"{tmp_path / 'lines'}: cannot be written: No space left on device\n" * 2
+    assert (tmp_path / "lines").read_text() == json.dumps({"image": "a" * 180}) + "\n"
+
+
+def test_a_name_that_is_no_text(folder: Path, tmp_path: Path) -> None:
+    (folder / "one.jpg").rename(os.fsdecode(os.fsencode(folder) + b"/\xff.jpg"))
+    [entry, _] = sorted(run(tmp_path, folder), key=lambda entry: -entry["width"])
+    assert os.fsencode(entry["image"]).endswith(b"/\xff.jpg")
+
+
+@pytest.mark.filterwarnings("ignore::Warning:PIL")  # as the command does; pytest undoes it
+def test_a_limit_of_pixels(folder: Path, tmp_path: Path) -> None:
+    command = ["predict", str(folder), "--out", str(tmp_path / "out"), "--max-pixels"]
+    result = CliRunner().invoke(app, [*command, "8000"])
+    assert result.exit_code == 2
+    assert "one.jpg: unreadable picture: 300,000 pixels, more than the limit of 8,000" in result.output
+    assert [entry["width"] for entry in entries(tmp_path)] == [100]
+    assert CliRunner().invoke(app, [*command, "300000"]).exit_code == 0
+    assert CliRunner().invoke(app, [*command, "0"]).exit_code == 2

@@ -133,10 +133,12 @@ def _unreadable(path: Path, error: Exception) -> UserError:
     if isinstance(error, FileNotFoundError):
         return UserError(f"{path}: no such picture")
     if isinstance(error, UnidentifiedImageError):
-        return UserError(f"{path}: unreadable picture: not a format that is read ({', '.join(FORMATS)}), or damaged")
+        return UserError(f"{path}: unreadable picture: not a format that is known; use {', '.join(FORMATS)}")
     if isinstance(error, Image.DecompressionBombError):
         pixels = int(re.findall("[0-9]+", str(error))[0])
-        limit = f"{pixels:,} pixels, more than the limit of {2 * (Image.MAX_IMAGE_PIXELS or 0):,}"
-        return UserError(f"{path}: unreadable picture: {limit}; shrink it, or raise FRCNN_MAX_PIXELS")
+        limit = f"the limit of {2 * (Image.MAX_IMAGE_PIXELS or 0):,} (FRCNN_MAX_PIXELS)"
+        return UserError(
+            f"{path}: unreadable picture: {pixels:,} pixels, more than {limit}; shrink it, or raise the limit"
+        )
     reason = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
     return UserError(f"{path}: unreadable picture: {reason}; replace or remove it")
