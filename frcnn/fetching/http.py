@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from string import punctuation
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from frcnn import __version__
 
@@ -81,13 +81,11 @@ def open_url(
         if first_byte and response.status == 416 and _only(response, "Content-Range") == f"bytes */{first_byte}":
             yield Answer(first_byte, first_byte, None, iter(()))  # there is no more
             return
-        start, end, total = _span(response, first_byte)
-        if (total or 0) > most_bytes:
-            raise _too_large(most_bytes)
-        yield Answer(start, total, _validator(response), _read(clock, response, start, end, most_bytes))
+        start, total = _span(response, first_byte)
+        yield Answer(start, total, _validator(response), _read(clock, response, start, total, most_bytes))
 
 
-class _Connection(io.RawIOBase):
+class _Connected(io.RawIOBase):
     """What http.client reads headers and body from: each reading has the time that is left.
 
     A timeout of the socket is not enough, since a server that sends a byte now and then never meets it; requests,
@@ -133,18 +131,15 @@ class _Clock(urllib.request.AbstractHTTPHandler):
         return left
 
     def http_open(self, request: urllib.request.Request) -> Any:
-        return self.do_open(partial(self._connect, http.client.HTTPConnection), request)
+        return self.do_open(partial(self._connection, http.client.HTTPConnection), request)
 
     def https_open(self, request: urllib.request.Request) -> Any:
-        return self.do_open(partial(self._connect, http.client.HTTPSConnection), request)
+        return self.do_open(partial(self._connection, http.client.HTTPSConnection), request)
 
-    def _connect(self, kind: Callable[..., Any], host: str, timeout: float) -> Any:
+    def _connection(self, kind: Callable[..., Any], host: str, timeout: float) -> Any:
         made = kind(host, timeout=min(timeout, self.left()))
-        made.response_class = self._respond
+        made.response_class = lambda connected, **named: http.client.HTTPResponse(_Connected(connected, self), **named)  # type: ignore[arg-type]
         return made
-
-    def _respond(self, connected: Any, **named: Any) -> http.client.HTTPResponse:
-        return http.client.HTTPResponse(cast(Any, _Connection(connected, self)), **named)
 
 
 @contextmanager
@@ -168,8 +163,7 @@ def _follow(clock: _Clock, url: str, headers: dict[str, str]) -> http.client.HTT
     for _ in range(REDIRECTS + 1):
         if not url.lower().startswith(("http://", "https://")):
             raise TransferError(f"{url[: LONGEST_REASON // 2]}: only http and https are opened", again=False)
-        response = opener.open(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
-        assert isinstance(response, http.client.HTTPResponse)
+        response: Any = opener.open(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
         if response.status not in (301, 302, 303, 307, 308):
             return response
         with response:
@@ -180,8 +174,8 @@ def _follow(clock: _Clock, url: str, headers: dict[str, str]) -> http.client.HTT
     raise TransferError(f"more than {REDIRECTS} redirects", again=False)
 
 
-def _span(response: http.client.HTTPResponse, first_byte: int) -> tuple[int, int | None, int | None]:
-    """Return (first byte of the body, byte after its last, bytes of the file); None: the server does not tell."""
+def _span(response: http.client.HTTPResponse, first_byte: int) -> tuple[int, int | None]:
+    """Return (first byte of the body, bytes of the whole file or None) of an answer that is as it should be."""
     status = response.status
     if status == 416 and first_byte:
         raise TransferError("the server has less than was there already", restart=True)
@@ -196,39 +190,34 @@ def _span(response: http.client.HTTPResponse, first_byte: int) -> tuple[int, int
     if length and not re.fullmatch("[0-9]{1,15}", length):
         raise TransferError(f"malformed Content-Length: {length}", again=False)
     if status == 200:
-        end = int(length) if length else None
-        return 0, end, end
+        return 0, int(length) if length else None
     found = re.fullmatch("bytes ([0-9]{1,15})-([0-9]{1,15})/([0-9]{1,15})", _only(response, "Content-Range"))
     start, last, total = map(int, found.groups()) if found else (-1, -1, -1)
     if start != first_byte or not start <= last < total or (length and int(length) != last + 1 - start):
         raise TransferError("the server resumes elsewhere than asked", restart=True)
-    return start, last + 1, total
+    return start, total
 
 
 def _read(
-    clock: _Clock, response: http.client.HTTPResponse, start: int, end: int | None, most_bytes: int
+    clock: _Clock, response: http.client.HTTPResponse, start: int, total: int | None, most_bytes: int
 ) -> Iterator[bytes]:
     position = counted = start
-    while end is None or position < end:
+    while True:
+        if max(position, total or 0) > most_bytes:
+            raise TransferError(f"larger than {most_bytes >> 20:,} MB", again=False, restart=True)
         with _failures():
             chunk = response.read1(CHUNK)
         if not chunk:
             break
         position += len(chunk)
-        if position > most_bytes:
-            raise _too_large(most_bytes)
         if position - counted >= LEAST_BYTES:
             counted = position
             clock.go_on()
         yield chunk
-    if end is not None and position < end:
-        raise TransferError(f"connection closed after {position} of {end} bytes")
+    if total is not None and position != total:
+        raise TransferError(f"connection closed after {position} of {total} bytes", restart=position > total)
     if not position:
         raise TransferError("the server sent an empty file", again=False)
-
-
-def _too_large(most_bytes: int) -> TransferError:
-    return TransferError(f"larger than {most_bytes >> 20:,} MB", again=False, restart=True)
 
 
 def _only(response: http.client.HTTPResponse, name: str) -> str:
@@ -250,9 +239,8 @@ def _validator(response: http.client.HTTPResponse) -> str | None:
 def _wait(text: str) -> float:
     """Return the seconds that a header Retry-After asks for, at most `LONGEST_WAIT`."""
     try:
-        seconds = (
-            int(text[:9]) if text.isdecimal() else email.utils.parsedate_to_datetime(text).timestamp() - time.time()
-        )
+        date = 0 if text.isdecimal() else email.utils.parsedate_to_datetime(text).timestamp()
+        seconds = date - time.time() if date else int(text[:9])
     except (ValueError, OverflowError):
         seconds = 0
     return min(max(seconds, 0), LONGEST_WAIT)

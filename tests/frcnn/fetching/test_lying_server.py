@@ -358,6 +358,27 @@ def test_a_wrong_range_starts_over(server: Server, span: str) -> None:
     assert server.asked("Range")[2] is None
 
 
+def test_a_server_may_send_less_than_the_rest(server: Server) -> None:
+    def less(request: str) -> Iterator[bytes]:
+        span = f"Content-Range: bytes 200000-299999/{len(BODY)}"
+        yield answer("206 Partial Content", span, "Content-Length: 100000", *ETAG, body=BODY[200_000:300_000])
+
+    server.replies = [Files(headers=ETAG), less, Files(len(BODY), ETAG)]
+    assert fetch("f", [server.url], None).read_bytes() == BODY
+    assert server.asked("Range") == [None, "bytes=200000-", "bytes=300000-"]
+
+
+def test_a_server_may_not_send_more_than_the_rest(server: Server) -> None:
+    def more(request: str) -> Iterator[bytes]:
+        rest = len(BODY) - 200_000
+        span = f"Content-Range: bytes 200000-{len(BODY) - 1}/{len(BODY)}"
+        yield answer("206 Partial Content", span, "Connection: close", *ETAG, body=b"x" * rest + b"more")
+
+    server.replies = [Files(headers=ETAG), more, Files(len(BODY), ETAG)]
+    assert fetch("f", [server.url], None).read_bytes() == BODY
+    assert server.asked("Range")[2] is None
+
+
 def test_a_part_is_not_the_whole_because_a_server_says_so(server: Server) -> None:
     nothing_more = say(answer("416 No", "Content-Range: bytes */200000", *ETAG))
     server.replies = [Files(headers=ETAG), nothing_more, Files(len(BODY), ETAG)]
