@@ -54,7 +54,7 @@ def _install(download: "Download", dataset: Path, scratch: Path) -> None:
 
     found = resolve(download.source, download.mirror, download.sha256)
     if isinstance(found, list):
-        datasets = [each for archive in found for each in _unpack(_fetch(archive), scratch)]
+        datasets = [each for archive in found for each in _unpack_fetched(archive, scratch)]
     elif found.is_dir():
         if found.resolve().is_relative_to(dataset.resolve()):
             raise UserError(f"download.source: {found} would be overwritten; move it or choose another --dataset")
@@ -75,6 +75,16 @@ def _fetch(archive: "Published") -> Path:
     if archive.sha256 is None:
         say(f"{path}: not verified; put its SHA-256 {verify(path, None)} into download.sha256 to have it verified")
     return path
+
+
+def _unpack_fetched(archive: "Published", scratch: Path) -> "list[VocDataset]":
+    path = _fetch(archive)
+    try:
+        return _unpack(path, scratch)
+    except UserError as error:
+        if archive.sha256 is None and str(error).startswith(f"{path}: "):
+            path.unlink()  # a damaged body would answer for the address for ever
+        raise
 
 
 def _unpack(archive: Path, scratch: Path) -> "list[VocDataset]":
