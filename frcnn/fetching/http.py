@@ -44,17 +44,11 @@ class TransferError(Exception):
 
 
 class Answer(NamedTuple):
-    """A file, from byte `start` on: 0, or the one that was asked for.
+    """A file as a server sends it; `chunks` raises `TransferError` where it ends too early or comes too slowly."""
 
-    Attributes:
-        total: bytes of the whole file, if the server tells.
-        validator: tells this content of the address from others, if the server has such a thing.
-        chunks: the bytes as they come; raises `TransferError` where they end too early or come too slowly.
-    """
-
-    start: int
-    total: int | None
-    validator: str | None
+    start: int  # 0, or the byte that was asked for
+    total: int | None  # bytes of the whole file, if the server tells
+    validator: str | None  # tells this content of the address from others, if the server has such a thing
     chunks: Iterator[bytes]
 
 
@@ -64,9 +58,7 @@ def open_url(
 ) -> Iterator[Answer]:
     """Open an http(s) address and yield the file, of at most `most_bytes`, that has to come in so many seconds.
 
-    Args:
-        first_byte: the server may leave out the bytes before.
-        validator: it may do so only if its content still has this one.
+    The server may leave out the bytes before `first_byte` if its content still has this validator.
 
     Raises:
         TransferError: no answer, one that breaks the protocol, or one with an error.
@@ -86,11 +78,9 @@ def open_url(
 
 
 class _Connected(io.RawIOBase):
-    """What http.client reads headers and body from: each reading has the time that is left.
+    """What http.client reads headers and body from: each reading has the time that is left."""
 
-    A timeout of the socket is not enough, since a server that sends a byte now and then never meets it; requests,
-    urllib3 and httpx have no other.
-    """
+    # A server that sends a byte now and then never meets the timeout of a socket; requests and httpx have no other.
 
     def __init__(self, connected: socket.socket, clock: "_Clock") -> None:
         self.connected, self.clock = connected, clock

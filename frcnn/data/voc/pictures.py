@@ -29,14 +29,10 @@ SIDEWAYS = (5, 6, 7, 8)  # its values that exchange width and height
 warnings.filterwarnings("ignore", module=r"PIL\.")
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 _tiff = threading.local()
-
-
-def _note_damage(module: bytes, text: bytes, arguments: int) -> None:
-    """Take note of an error that libtiff would print to stderr, and that Pillow often overlooks."""
-    _tiff.damaged = True
-
-
-_handler = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p)(_note_damage)
+# libtiff would print its errors to stderr, and Pillow often overlooks them.
+_handler = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p)(
+    lambda *_: setattr(_tiff, "damaged", True)
+)
 with suppress(OSError, AttributeError):  # a Pillow without libtiff
     ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(_handler)
 
