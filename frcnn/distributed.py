@@ -21,13 +21,24 @@ TIMEOUT = timedelta(hours=2)  # a launcher notices a dead process at once; this 
 T = TypeVar("T")
 
 
-def join(device: str) -> None:
+def join(device: str, store: str | None = None) -> None:
     """Work together with the processes that the same launcher started, from now on; `device` as in `own_device`.
 
     After an error nobody can be told: the process has to end, which the others notice (`is_lost_peer`).
+
+    Args:
+        store: the file by which processes of one machine find each other; None: by torchrun's server, to which PyTorch
+            lets everyone who can reach it.
     """
     cuda = device != "cpu" and torch.cuda.is_available()
-    dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=TIMEOUT)
+    backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
+    if store is None:
+        dist.init_process_group(backend, timeout=TIMEOUT)
+        return
+    processes = int(os.environ["WORLD_SIZE"])
+    file = dist.FileStore(store, processes)
+    file.set_timeout(TIMEOUT)
+    dist.init_process_group(backend, store=file, rank=int(os.environ["RANK"]), world_size=processes, timeout=TIMEOUT)
 
 
 def part() -> None:

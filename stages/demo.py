@@ -29,10 +29,10 @@ def run(
         "demo"
     ),
     framework: Annotated[
-        FrameworkName | None, typer.Option("--framework", help="Default: torch in a new FOLDER.")
+        FrameworkName | None, typer.Option("--framework", help="Default: that of FOLDER; in a new one torch.")
     ] = None,
 ) -> None:
-    """Read nothing, generate a dataset, train, evaluate and render in FOLDER; write what the pipeline writes there."""
+    """Read nothing; generate a dataset, train, evaluate and render, and write every file of the pipeline to FOLDER."""
     prepare_folder(folder, framework.value if framework else None)
     seconds = {stage: _reproduce(folder, stage) for stage in STAGES}
     _summarize(folder, seconds)

@@ -23,7 +23,7 @@ def run(
     params_file: options.ParamsFile = Path("params.yaml"),
     overrides: options.Overrides = None,
 ) -> None:
-    """Read the dataset and the detections on its test split, write some of its pictures with both drawn in."""
+    """Read the dataset and the detections on its test split, write some pictures with objects and detections drawn."""
     from concurrent.futures import ThreadPoolExecutor
 
     import numpy as np

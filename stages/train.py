@@ -69,9 +69,6 @@ def run(
     from frcnn.training.loop import Job
     from frcnn.training.setup import Inputs, set_up
 
-    from .terminal.interrupt import stop_with_parent
-
-    stop_with_parent()
     with member(device), exclusive(checkpoint.parent) if distributed.is_main() else nullcontext():
         with distributed.main_first():
             weights = _find_weights(params) if phase == 1 else models / "phase1.safetensors"

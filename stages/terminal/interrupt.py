@@ -1,52 +1,133 @@
-"""Ctrl-C, SIGTERM and the death of the parent as a wish to stop, granted at the end of a step."""
+"""Ctrl-C, SIGTERM and the death of the parent: noted at once, granted where nothing is lost by it.
 
-import ctypes
+Almost everywhere that is at once, by SystemExit, so that half-written files are removed. Not in the middle of an import,
+whose state or error others would take for something else; and where SystemExit got swallowed it is raised again.
+"""
+
+import os
 import signal
+import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import Any
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 PR_SET_PDEATHSIG = 1  # Linux, prctl(2)
 ECHO = 1.0  # seconds within which a signal is the same one again: a parent of many threads dies once for each
+AGAIN = 0.1  # seconds until a stop that was not granted, or got swallowed, is tried again
+IMPORT = "<frozen importlib._bootstrap>"
 
 
-class StopWish:
-    """Holds the signal that asked to stop, if any."""
+class Stop:
+    """What is known of the signal that asked to stop, if any."""
 
     received: int | None = None
+    since = 0.0
+    held = False  # whether to note a signal only
+    raised: SystemExit | None = None
 
     def __call__(self) -> bool:
         """Tell whether to stop."""
         return self.received is not None
 
 
+stop = Stop()
+
+
+def handle_signals() -> None:
+    """Have SIGINT and SIGTERM end this process by SystemExit from now on, and those that `start` held back."""
+    vars(stop).clear()
+    for number in SIGNALS:
+        signal.signal(number, on_signal)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+
+def on_signal(number: int, frame: FrameType | None) -> None:
+    """Note a signal; leave by an exception where that does no harm, else when the alarm calls again.
+
+    A later signal ends what holds the first one back: a wish to stop is granted at once, an exit is cut short.
+    """
+    if number != signal.SIGALRM:
+        now = time.monotonic()
+        if stop.received is None:
+            stop.received, stop.since = number, now
+            sys.unraisablehook = lambda unraisable: None  # where Python says what it swallowed
+        elif now - stop.since > ECHO:
+            if not stop.held:
+                os._exit(128 + number)
+            stop.held, stop.since = False, now
+    if stop.held or stop.received is None:
+        return
+    signal.signal(signal.SIGALRM, on_signal)
+    signal.setitimer(signal.ITIMER_REAL, AGAIN)
+    if not _importing(frame) and not _leaving():
+        stop.raised = SystemExit(128 + stop.received)
+        raise stop.raised
+
+
+def _importing(frame: FrameType | None) -> bool:
+    while frame is not None and frame.f_code.co_filename != IMPORT:
+        frame = frame.f_back
+    return frame is not None
+
+
+def _leaving() -> bool:
+    """Tell whether what runs now is a `finally`, `except` or `with` that the SystemExit has reached."""
+    error = sys.exception()
+    while error is not None and error is not stop.raised:
+        error = error.__context__
+    return error is not None
+
+
 @contextmanager
-def stop_on_signal() -> Iterator[StopWish]:
-    """Note SIGINT and SIGTERM instead of dying by them; a later one has its usual effect."""
-    wish, since = StopWish(), 0.0
-    usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def note(number: int, frame: FrameType | None) -> None:
-        nonlocal since
-        if wish.received is None:
-            wish.received, since = number, time.monotonic()
-        elif time.monotonic() - since > ECHO:
-            for each, handler in usual.items():
-                signal.signal(each, handler)
-            signal.raise_signal(number)
-
-    for number in usual:
-        signal.signal(number, note)
+def stop_on_signal() -> Iterator[Stop]:
+    """Note signals instead of leaving by them; after the block, what follows a signal is let to its end."""
+    stop.held = True
     try:
-        yield wish
+        yield stop
     finally:
-        for number, handler in usual.items():
-            signal.signal(number, handler)
+        stop.held = stop()
+
+
+def exit_by_signal() -> None:
+    """Ignore signals from now on; if there was one, say so and exit as the shell does, whatever else happened."""
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    if stop.received is not None:
+        with suppress(OSError):
+            if not launched():  # else the launcher says so
+                print(f"stopped by {signal.Signals(stop.received).name}", file=sys.stderr)
+        raise SystemExit(128 + stop.received)
+
+
+def launched() -> bool:
+    """Tell whether a launcher started this process as one of a number (which may be 1)."""
+    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+
+
+def leave(code: int) -> None:
+    """End this process at once: after an error torch's own end of a group may wait for the others, or abort."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def stop_with_parent() -> None:
     """Have SIGTERM sent to this process when its parent dies: DVC does not wait for a killed child (Linux only)."""
     if sys.platform == "linux":
+        import ctypes
+
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def start(command: list[str], environment: Mapping[str, str], **options: Any) -> subprocess.Popen[bytes]:
+    """Start a process that ends with this one (Linux); signals to it wait until it calls `handle_signals`."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        return subprocess.Popen(command, env=environment, preexec_fn=stop_with_parent, **options)
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)

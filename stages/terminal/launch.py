@@ -1,81 +1,114 @@
-"""Start several processes of a command on this machine with torch's own launcher, and be one of them.
+"""Start several processes of a command on this machine, and be one of them.
 
+They meet in a private folder and talk over the loopback interface: nothing listens where another machine could reach it.
 torchrun starts such processes, too, on any number of machines; each knows by its environment that it is one of several.
 """
 
-import logging
 import os
 import signal
+import socket
+import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from .console import error_console
-from .interrupt import stop_with_parent
+from frcnn.errors import UserError
 
-if TYPE_CHECKING:
-    from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
+from .console import report_error
+from .interrupt import launched as launched
+from .interrupt import leave, start, stop_on_signal
 
 Nproc = Annotated[
     int, typer.Option("--nproc", min=1, metavar="N", help="Processes that share the work.", envvar="FRCNN_NPROC")
 ]
-RUN_ID = "frcnn"
+STORE = "FRCNN_STORE"  # names the file by which the processes find each other
 LOST_PEER = 75  # exit code of a process that ends only because another did (sysexits.h: try again)
 # Exit codes of processes that were stopped, in Popen's and in the shell's manner, to the shell's.
 STOPPED = {code: 128 + number for number in (signal.SIGINT, signal.SIGTERM) for code in (-number, 128 + number)}
-
-
-def launched() -> bool:
-    """Tell whether a launcher started this process as one of a number (which may be 1)."""
-    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+TO_SAVE, TO_END = 600.0, 30.0  # seconds for a step and a checkpoint; for those whose peer is lost
+POLL = 0.05  # seconds
 
 
 def launch(processes: int, checkpoint: Path | None = None) -> None:
-    """Run this very command in several processes; return when all have ended well, else exit.
+    """Run this very command in several processes; return when all have ended well or a signal stopped them, else exit.
 
     Args:
         checkpoint: what the same command goes on from, for the message.
     """
-    from torch.distributed.elastic.multiprocessing.api import DefaultLogsSpecs, SignalException
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
-
-    if "--debug" not in sys.orig_argv:
-        logging.disable(logging.CRITICAL)  # of the launcher, which is all that this process does from here on
-    stop_with_parent()
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
-    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "600")  # seconds for a step and a checkpoint
-    with TemporaryDirectory(prefix="frcnn-") as logs:  # nothing is logged there, but the launcher wants it
-        config = LaunchConfig(
-            min_nodes=1,
-            max_nodes=1,
-            nproc_per_node=processes,
-            logs_specs=DefaultLogsSpecs(logs),
-            run_id=RUN_ID,
-            rdzv_backend="c10d",
-            rdzv_endpoint="localhost:0",
-            local_addr="localhost",
-            max_restarts=0,
-            signals_to_handle="SIGTERM,SIGINT",
-        )
+    command = [sys.executable, *sys.orig_argv[1:]]
+    loopback = _loopback()
+    with stop_on_signal() as stop, TemporaryDirectory(prefix="frcnn-") as folder:  # which is its owner's alone
+        common = {
+            "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // processes)),
+            **os.environ,
+            STORE: str(Path(folder, "store")),
+            "GLOO_SOCKET_IFNAME": loopback,
+            "NCCL_SOCKET_IFNAME": f"={loopback}",
+            "WORLD_SIZE": str(processes),
+            "LOCAL_WORLD_SIZE": str(processes),
+        }
+        ranks: list[subprocess.Popen[bytes]] = []
         try:
-            elastic_launch(config, sys.executable)(*sys.orig_argv[1:])
-        except SignalException as stop:
-            error_console.print(f"stopped by {stop.sigval.name}", highlight=False)
-            raise SystemExit(128 + stop.sigval) from None
-        except ChildFailedError as error:
-            raise SystemExit(_exit_code(error.failures, processes, checkpoint)) from None
+            for rank in map(str, range(processes)):
+                ranks.append(start(command, common | {"RANK": rank, "LOCAL_RANK": rank}))
+            codes = wait_for_all(ranks)
+        finally:
+            for process in ranks:
+                process.kill()  # nothing where it has ended
+                process.wait()
+    if any(codes.values()) and not stop():
+        raise SystemExit(_exit_code(codes, processes, checkpoint))
 
 
-def _exit_code(failures: "dict[int, ProcessFailure]", processes: int, checkpoint: Path | None) -> int:
-    """Say what has not been said by a process itself, and return the exit code of the first that failed."""
-    codes = {rank: failure.exitcode for rank, failure in failures.items()}  # the first to fail comes first
-    guilty = {rank: code for rank, code in codes.items() if code not in STOPPED and code != LOST_PEER}
+def _loopback() -> str:
+    for _, name in socket.if_nameindex():
+        if name in ("lo", "lo0"):  # Linux, macOS
+            return name
+    raise UserError("--nproc: this machine has no loopback interface, over which the processes would talk")
+
+
+def wait_for_all(
+    processes: list[subprocess.Popen[bytes]],
+    send: Callable[[subprocess.Popen[bytes], int], None] = subprocess.Popen.send_signal,
+) -> dict[int, int]:
+    """Wait for processes; once one has failed, or a signal came, stop the others: kindly, then by SIGKILL.
+
+    Returns:
+        exit codes by place in the list, in the order in which the processes ended.
+    """
+    codes: dict[int, int] = {}
+    deadline = None
+    with stop_on_signal() as stop:
+        while True:
+            ended = {place: code for place, each in enumerate(processes) if (code := each.poll()) is not None}
+            codes |= {place: code for place, code in ended.items() if place not in codes}
+            if len(codes) == len(processes):
+                return codes
+            number = None
+            if deadline is None and (stop() or any(codes.values())):
+                number, deadline = stop.received or signal.SIGTERM, time.monotonic() + (TO_SAVE if stop() else TO_END)
+            elif deadline is not None and time.monotonic() > deadline:
+                number = signal.SIGKILL
+            if number is not None:
+                for place in range(len(processes)):
+                    if place not in codes:
+                        send(processes[place], number)
+            time.sleep(POLL)
+
+
+def _exit_code(codes: dict[int, int], processes: int, checkpoint: Path | None) -> int:
+    """Say what has not been said by a process itself, and return the exit code of the first that failed.
+
+    Args:
+        codes: exit codes by rank; the first to end comes first.
+    """
+    guilty = {rank: code for rank, code in codes.items() if code and code not in STOPPED and code != LOST_PEER}
     if not guilty:
         stopped = [STOPPED[code] for code in codes.values() if code in STOPPED]
         if not stopped:
@@ -95,7 +128,7 @@ def _then(checkpoint: Path | None) -> str:
 
 
 def _complain(text: str) -> None:
-    error_console.print(f"error: {text}", style="red", markup=False, highlight=False, soft_wrap=True)
+    report_error(UserError(text))
 
 
 @contextmanager
@@ -109,11 +142,10 @@ def member(device: str) -> Iterator[None]:
         return
     from frcnn import distributed
 
-    stop_with_parent()
     try:
         # Until all have joined torch waits without asking Python, so signals have to end the process by themselves.
         usual = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGTERM)}
-        distributed.join(device)
+        distributed.join(device, os.environ.get(STORE))
         for number, handler in usual.items():
             signal.signal(number, handler)
         yield
@@ -123,13 +155,6 @@ def member(device: str) -> Iterator[None]:
     except RuntimeError as error:
         if not distributed.is_lost_peer(error):
             raise
-        if os.environ.get("TORCHELASTIC_RUN_ID") != RUN_ID:  # then who started this does not know its exit code
+        if STORE not in os.environ:  # then who started this does not know its exit code
             _complain(f"rank {os.environ['RANK']} lost another process ({str(error).partition(chr(10))[0]})")
         leave(LOST_PEER)
-
-
-def leave(code: int) -> None:
-    """End this process at once: after an error torch's own end of a group may wait for the others, or abort."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)

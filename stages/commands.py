@@ -1,0 +1,30 @@
+"""The commands of `frcnn`: registers the stages."""
+
+from typing import Annotated
+
+import typer
+
+import frcnn
+
+from . import anchors, check, demo, detect, download, evaluate, import_weights, predict, preset, render, train
+from .terminal.console import say
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        say(f"frcnn {frcnn.__version__}")
+        raise typer.Exit
+
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+for module in (download, anchors, train, detect, evaluate, render, demo, preset, check, predict, import_weights):
+    app.command(module.__name__.rpartition(".")[2].replace("_", "-"))(module.run)
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Faster R-CNN as a pipeline of stages; add --debug to any command for tracebacks."""
