@@ -282,7 +282,7 @@ def load_params(path: Path, overrides: Sequence[str] = ()) -> Params:
         UserError: no such file, not YAML, or keys that are unknown, of a wrong type or out of range: a line for each.
     """
     preset = PRESETS / f"{path}.yaml"
-    tree = read_yaml(preset if preset.is_file() and not Path(path).exists() else Path(path))
+    tree = read_yaml(preset if preset.is_file() and not Path(path).is_file() else Path(path))
     for text in overrides:
         _override(tree, text)
     params = from_dict(Params, tree, str(path))

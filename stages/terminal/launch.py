@@ -1,6 +1,6 @@
 """Start several processes of a command on this machine, and be one of them.
 
-They meet in a private folder and talk over the loopback interface: nothing listens where another machine could reach it.
+They meet in a private folder and talk over the loopback interface: nothing listens where others could reach it.
 torchrun starts such processes, too, on any number of machines; each knows by its environment that it is one of several.
 """
 

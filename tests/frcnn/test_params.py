@@ -163,3 +163,9 @@ def test_a_file_that_is_no_parameter_file(
 def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="No such file or directory; name a parameter file or a preset"):
         load_params(tmp_path / "none.yaml")
+
+
+def test_a_folder_does_not_hide_the_preset_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo").mkdir()
+    assert load_params(Path("demo")).download.source == "synthetic"
