@@ -36,7 +36,7 @@ def join(device: str, store: str | None = None) -> None:
         dist.init_process_group(backend, timeout=TIMEOUT)
         return
     processes = int(os.environ["WORLD_SIZE"])
-    file = dist.FileStore(store, processes)
+    file = dist.FileStore(store, processes)  # type: ignore[attr-defined]
     file.set_timeout(TIMEOUT)
     dist.init_process_group(backend, store=file, rank=int(os.environ["RANK"]), world_size=processes, timeout=TIMEOUT)
 

@@ -1,6 +1,6 @@
 """Ctrl-C, SIGTERM and the death of the parent: noted at once, granted where nothing is lost by it.
 
-Almost everywhere that is at once, by SystemExit, so that half-written files are removed. Not in the middle of an import,
+Almost everywhere that is at once, by SystemExit, so that half-written files are removed. Not amid an import,
 whose state or error others would take for something else; and where SystemExit got swallowed it is raised again.
 """
 
