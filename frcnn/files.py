@@ -1,9 +1,13 @@
 """Write files and folders whole or not at all, hold locks, and name content by a digest."""
 
+import errno
+import fcntl
+import glob
 import hashlib
 import os
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -11,22 +15,35 @@ import filelock
 
 from frcnn.errors import UserError
 
+FLUSHES = 16  # at once: a file system writes many with hardly more work than one
+_cleaned: set[Path] = set()  # folders that this process looked through for files of killed runs
+
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, durable: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside `path` that takes its name if the block succeeds.
 
-    On any error the temporary file is removed and `path` stays as it was.
+    On any error the temporary file is removed and `path` stays as it was. The first call for a folder removes the
+    temporary files of killed runs there, unless another process is writing in that folder.
+
+    Args:
+        path: what is replaced; its folder is made.
+        durable: whether a power failure right after the block, too, must find the new file or the old one, whole.
 
     Raises:
         UserError: the folder cannot be written or the disk is full.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".frcnn-{_unique()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        temporary.replace(path)
+        with _writing_in(path.parent) as folder:
+            yield temporary
+            if durable:
+                _flush(temporary)
+            temporary.replace(path)
+            if durable:
+                _flush(folder)
     except OSError as error:
         raise _cannot_be_written(path, error) from error
     finally:
@@ -38,7 +55,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
 def atomic_folder(folder: Path, marker: str) -> Iterator[Path]:
     """Yield an empty scratch folder beside `folder`; its subfolder "new" takes the place of `folder`.
 
-    The rest of the scratch folder is removed at the end. On any error `folder` stays as it was.
+    The rest of the scratch folder is removed at the end. On any error `folder` stays as it was. A second process waits
+    until the first is done. A link stays a link: what it leads to is replaced.
+
+    Two renames do it, since only Linux could exchange two folders in one step, by a call that Python does not have; a
+    run that is killed between them leaves both folders in its scratch folder, and the next run puts one in place.
 
     Args:
         folder: what is replaced; if it is there and not empty it must hold the marker.
@@ -47,22 +68,26 @@ def atomic_folder(folder: Path, marker: str) -> Iterator[Path]:
     Raises:
         UserError: `folder` is a file or a folder of something else, or cannot be written.
     """
-    folder = Path(folder)
-    _require_replaceable(folder, marker)
-    scratch = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    _require_replaceable(Path(folder), marker)
+    target = Path(folder).resolve()
+    scratch = target.with_name(f".{target.name}.{_unique()}.tmp")
     try:
-        for abandoned in folder.parent.glob(f".{folder.name}.*.tmp"):  # by a run that was killed
-            shutil.rmtree(abandoned)
-        (scratch / "new").mkdir(parents=True)
-        yield scratch
-        _exchange(scratch / "new", folder, scratch / "old")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with locked(target.with_name(f".{target.name}.lock"), wait=True):
+            _clear_up(target)
+            try:
+                (scratch / "new").mkdir(parents=True)
+                yield scratch
+                _flush_all(scratch / "new")  # a power failure must not find the new name without the files
+                _exchange(scratch / "new", target, scratch / "old")
+            finally:
+                if target.exists() or not (scratch / "old").exists():
+                    shutil.rmtree(scratch, ignore_errors=True)
     except OSError as error:
         raise _cannot_be_written(folder, error) from error
     except UserError as error:  # names of scratch files mean nothing to the user
-        text = str(error).replace(f"{scratch}/new", str(folder)).replace(f"{scratch}/", "")
-        raise UserError(*text.splitlines()) from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        lines = (str(line).replace(f"{scratch}/new", str(folder)).replace(f"{scratch}/", "") for line in error.args)
+        raise UserError(*lines) from error
 
 
 @contextmanager
@@ -84,9 +109,9 @@ def locked(path: Path, wait: bool) -> Iterator[bool]:
         lock.release()
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replace the content of `path` by `text` (UTF-8, LF), atomically."""
-    with atomic_path(path) as temporary:
+def write_text(path: Path, text: str, durable: bool = False) -> None:
+    """Replace the content of `path` by `text` (UTF-8, LF), atomically; `durable` as in `atomic_path`."""
+    with atomic_path(path, durable) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
@@ -107,14 +132,72 @@ def _require_replaceable(folder: Path, marker: str) -> None:
 
 def _exchange(new: Path, folder: Path, old: Path) -> None:
     """Move `new` to `folder` and what was there to `old`, or nothing."""
-    if folder.exists():
-        folder.replace(old)
     try:
+        if folder.exists():
+            folder.replace(old)
         new.replace(folder)
-    except OSError:
-        if old.exists():
+    except BaseException:  # a signal, too
+        if old.exists() and not folder.exists():
             old.replace(folder)
         raise
+
+
+def _clear_up(folder: Path) -> None:
+    """Remove the scratch folders of killed runs; if one was killed while it exchanged, finish that first.
+
+    The caller holds the folder's lock, so that none of them is in use.
+    """
+    pattern = f".{glob.escape(folder.name)}.{'[0-9a-f]' * len(_unique())}.tmp"
+    for scratch in folder.parent.glob(pattern):
+        new, old = scratch / "new", scratch / "old"
+        if old.exists() and not folder.exists():
+            (new if new.exists() else old).replace(folder)  # what was there is moved only once the new one is whole
+        shutil.rmtree(scratch)
+
+
+@contextmanager
+def _writing_in(folder: Path) -> Iterator[int]:
+    """Hold the folder, together with others that write in it, and yield its descriptor.
+
+    The lock is on the folder itself, so that it leaves no file. Where it is not to be had (some network drives),
+    nothing is removed.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with suppress(OSError):
+            if (place := folder.resolve()) not in _cleaned:
+                with suppress(BlockingIOError):  # somebody writes
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    for abandoned in folder.glob(".frcnn-*.tmp"):
+                        abandoned.unlink()
+                    _cleaned.add(place)
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _flush(what: Path | int) -> None:
+    """Have a file, or a folder by its descriptor, written to the disk."""
+    descriptor = what if isinstance(what, int) else os.open(what, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a file system without this for folders
+            raise
+    finally:
+        if descriptor is not what:
+            os.close(descriptor)
+
+
+def _flush_all(folder: Path) -> None:
+    with ThreadPoolExecutor(FLUSHES) as pool:
+        list(pool.map(_flush, [*folder.rglob("*"), folder]))
+
+
+def _unique() -> str:
+    """Return 16 hexadecimal digits that no other call has; numbers of processes repeat in containers."""
+    return os.urandom(8).hex()
 
 
 def _cannot_be_written(path: Path, error: OSError) -> UserError:

@@ -1,10 +1,30 @@
 """Parts of messages: long values shortened, long lists cut, differences between two sets of parameters named."""
 
 import json
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 LONGEST = 60  # characters of a value
+
+
+UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}  # categories: control characters, halves of surrogate pairs, breaks
+DIRECTIONS = {"\u061c", *"\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"}
+
+
+def printable(text: str) -> str:
+    r"""Return a text with escapes, as \x1b and \u202e, for what would steer a terminal or make it show another text.
+
+    Those are control characters (line breaks too), line and paragraph separators, marks that change the direction of
+    writing, and halves of surrogate pairs. Everything else, letters from right to left too, stays as it is.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        char.encode("unicode_escape").decode() if char in DIRECTIONS or unicodedata.category(char) in UNPRINTABLE
+        else char
+        for char in text
+    )  # fmt: skip
 
 
 def shorten(value: Any) -> str:

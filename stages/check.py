@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .terminal import options
-from .terminal.console import console, plural, progress, say
+from .terminal.console import cell, console, plural, progress, say
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -74,7 +74,6 @@ def _problem_tables(problems: Sequence["Problem"]) -> list["Table"]:
     """Return a table of all problems, most severe first, and one of their totals; nothing if there are none."""
     from rich.box import SIMPLE
     from rich.table import Table
-    from rich.text import Text
 
     if not problems:
         return []
@@ -89,7 +88,7 @@ def _problem_tables(problems: Sequence["Problem"]) -> list["Table"]:
     for kind, group in groupby(ordered, key=lambda problem: problem.kind):
         members = list(group)
         for problem in members:
-            rows.add_row(*(Text(text) for text in (problem.file, problem.where, problem.what, problem.action)))
+            rows.add_row(*(cell(text) for text in (problem.file, problem.where, problem.what, problem.action)))
         rows.add_section()
         totals.add_row(kind.name, kind.action, str(len(members)), kind.mend)
     for column, texts in ((rows.columns[0], (p.file for p in ordered)), (rows.columns[1], (p.where for p in ordered))):
@@ -100,15 +99,14 @@ def _problem_tables(problems: Sequence["Problem"]) -> list["Table"]:
 def _count_table(report: "CheckReport") -> "Table":
     from rich.box import SIMPLE
     from rich.table import Table
-    from rich.text import Text
 
     table = Table(title="Contents: objects / images with objects / difficult objects", box=SIMPLE, title_justify="left")
     table.add_column("class")
     for split in report.splits:
-        table.add_column(Text(split), justify="right")
+        table.add_column(cell(split), justify="right")
     for name in report.class_names:
         counts = [split.classes[name] for split in report.splits.values()]
-        table.add_row(Text(name), *(f"{c.objects} / {c.images} / {c.difficult}" for c in counts))
+        table.add_row(cell(name), *(f"{c.objects} / {c.images} / {c.difficult}" for c in counts))
     table.add_section()
     table.add_row("all", *(_sum_of(split) for split in report.splits.values()))
     table.add_row("images", *(str(split.images) for split in report.splits.values()))

@@ -110,8 +110,9 @@ def _summarize(folder: Path, seconds: dict[str, float]) -> None:
     from .evaluate import print_table
 
     print_table(folder / "metrics")
-    say("".join(f"\n{stage:<14}{spent:6.1f} s" for stage, spent in seconds.items()).lstrip("\n"))
-    say(f"{'all':<14}{sum(seconds.values()):6.1f} s\n")
+    for stage, spent in (*seconds.items(), ("all", sum(seconds.values()))):
+        say(f"{stage:<14}{spent:6.1f} s")
+    say("")
     say(f"curves    {folder / 'data' / 'pr_curves.png'}")
     for path in sorted((folder / "data" / "renders").glob("*.png")):
         say(f"picture   {path}")

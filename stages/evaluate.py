@@ -74,9 +74,8 @@ def print_table(metrics: Path) -> None:
     import pandas as pd
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
-    from rich.text import Text
 
-    from .terminal.console import console
+    from .terminal.console import cell, console
 
     rows = pd.read_csv(
         metrics / "ap_per_class.csv",
@@ -93,7 +92,7 @@ def print_table(metrics: Path) -> None:
         table.add_column(TITLES.get(key, key), footer=_number(rows[key].mean()), justify="right")
     for row in rows.to_dict("records"):
         numbers = [_number(row[key]) for key in measures]
-        table.add_row(Text(row["class"]), str(row["objects"]), str(row["detections"]), *numbers)
+        table.add_row(cell(row["class"]), str(row["objects"]), str(row["detections"]), *numbers)
     console.print(table)
 
 

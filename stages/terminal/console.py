@@ -1,4 +1,4 @@
-"""What the commands print: one console, one style of progress bar."""
+"""What the commands print: one console, one style of progress bar; nothing reaches the terminal that steers it."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -6,6 +6,9 @@ from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from frcnn.messages import printable
 
 console = Console(emoji=False)
 error_console = Console(stderr=True, emoji=False)
@@ -14,7 +17,12 @@ T = TypeVar("T")
 
 def say(text: str) -> None:
     """Print one plain line (no markup, no wrapping)."""
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
+
+
+def cell(text: str) -> Text:
+    """Return what a table shows of a name from a file."""
+    return Text(printable(text))
 
 
 def plural(count: int, noun: str) -> str:
@@ -25,14 +33,14 @@ def plural(count: int, noun: str) -> str:
 def report_error(error: Exception) -> None:
     """Print each line of an error as a line of its own."""
     for line in map(str, error.args or (error,)):
-        text = " ".join(line.split())
+        text = printable(" ".join(line.split()))
         error_console.print(f"error: {text}", style="red", markup=False, highlight=False, soft_wrap=True)
 
 
 def progress(*extra: str) -> Progress:
     """Return a progress bar that vanishes when done; `extra` are further column templates."""
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         *(TextColumn(template) for template in extra),
@@ -46,7 +54,7 @@ def progress(*extra: str) -> Progress:
 def track(items: Iterable[T], description: str, total: int) -> Iterator[T]:
     """Yield from `items` with a progress bar."""
     with progress() as bar:
-        task = bar.add_task(description, total=total)
+        task = bar.add_task(printable(description), total=total)
         for item in items:
             yield item
             bar.advance(task)
@@ -56,5 +64,5 @@ def track(items: Iterable[T], description: str, total: int) -> Iterator[T]:
 def amount_bar(description: str, unit: str = "", scale: float = 1) -> Iterator[Callable[[int, int | None], None]]:
     """Show a progress bar; yield the function (done, total or None) that moves it."""
     with progress(unit) as bar:
-        task = bar.add_task(description, total=None)
+        task = bar.add_task(printable(description), total=None)
         yield lambda done, total: bar.update(task, completed=done * scale, total=total and total * scale)

@@ -62,7 +62,7 @@ def test_synthetic(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     run(tmp_path / "data/dataset", "synthetic", *sizes)
     assert len(VocDataset(tmp_path / "data/dataset").annotations("trainval", "voc")) == 5
     assert "6 classes; pictures: test 1, train 3, trainval 5, val 2" in capsys.readouterr().out
-    assert [path.name for path in (tmp_path / "data").iterdir()] == ["dataset"]
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == [".dataset.lock", "dataset"]
 
 
 def test_a_local_archive(tmp_path: Path, archive: Path) -> None:

@@ -28,7 +28,7 @@ def draw(folder: Path, seed: int = 1, prefix: str = "") -> Path:
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    files = [path for path in folder.rglob("*") if path.is_file() and path.name != MARKER]
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name not in (MARKER, ".dataset.lock")]
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
@@ -169,7 +169,7 @@ def test_after_an_error_the_old_dataset_stays(tmp_path: Path, error: BaseExcepti
     with pytest.raises((UserError, KeyboardInterrupt)), atomic_folder(dataset, MARKER):
         raise error
     assert content(tmp_path) == {"dataset/classes.txt": b"old\n"}
-    assert list(tmp_path.iterdir()) == [dataset]
+    assert sorted(tmp_path.iterdir()) == [tmp_path / ".dataset.lock", dataset]
 
 
 def test_when_the_swap_fails_the_old_dataset_is_put_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

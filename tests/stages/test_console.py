@@ -1,0 +1,42 @@
+"""Names from files never steer the terminal."""
+
+import io
+
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+from frcnn.errors import UserError
+from stages.terminal import console
+
+HOSTILE = "\x1b]0;title\x07\x1b[2J\u202etxt\r[red]x[/nothing]"
+SHOWN = r"\x1b]0;title\x07\x1b[2J\u202etxt\r[red]x[/nothing]"
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    text = io.StringIO()
+    for name in ("console", "error_console"):
+        monkeypatch.setattr(console, name, Console(file=text, force_terminal=True, color_system=None, width=200))
+    return text
+
+
+def test_lines_and_tables(terminal: io.StringIO) -> None:
+    console.say(HOSTILE)
+    assert terminal.getvalue() == f"{SHOWN}\n"
+    table = Table()
+    table.add_row(console.cell(HOSTILE))
+    console.console.print(table)
+    assert SHOWN in terminal.getvalue() and "\x1b" not in terminal.getvalue()
+
+
+def test_errors(terminal: io.StringIO) -> None:
+    console.report_error(UserError(HOSTILE, "a\nb"))
+    assert terminal.getvalue() == f"error: {SHOWN.replace(chr(92) + 'r', ' ')}\nerror: a b\n"
+
+
+def test_progress(terminal: io.StringIO) -> None:
+    with console.amount_bar(HOSTILE) as report:
+        report(1, 2)
+    assert list(console.track([1], HOSTILE, 1)) == [1]
+    assert SHOWN in terminal.getvalue() and "\x1b]0" not in terminal.getvalue()
