@@ -6,34 +6,44 @@ from collections.abc import Iterator
 import pytest
 
 from stages.terminal import interrupt
-from stages.terminal.interrupt import stop_on_signal
+from stages.terminal.interrupt import exit_by_signal, handle_signals, stop_on_signal
 
 
-@pytest.fixture
-def deaths() -> Iterator[list[int]]:
-    """Note instead of dying."""
-    noted: list[int] = []
-    before = signal.signal(signal.SIGTERM, lambda number, frame: noted.append(number))
-    yield noted
-    signal.signal(signal.SIGTERM, before)
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[None]:
+    """Handle signals as the commands do, and as before afterwards."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
+    before = {number: signal.getsignal(number) for number in numbers}
+    handle_signals()
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    vars(interrupt.stop).clear()
 
 
-def test_a_signal_asks_and_its_echo_is_ignored(deaths: list[int]) -> None:
+def test_a_signal_leaves_by_an_exception() -> None:
+    with pytest.raises(SystemExit) as left:
+        signal.raise_signal(signal.SIGINT)
+    assert left.value.code == 130
+
+
+def test_a_signal_asks_and_its_echo_is_ignored() -> None:
     with stop_on_signal() as wish:
         assert not wish()
         for _ in range(3):
             signal.raise_signal(signal.SIGTERM)
         assert wish()
         assert wish.received == signal.SIGTERM
-    assert deaths == []
-    signal.raise_signal(signal.SIGTERM)
-    assert deaths == [signal.SIGTERM], "afterwards it is as before"
+    with pytest.raises(SystemExit) as left:
+        exit_by_signal()
+    assert left.value.code == 143
 
 
-def test_a_later_signal_has_its_usual_effect(deaths: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_later_signal_stops_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(interrupt, "ECHO", -1.0)
     with stop_on_signal():
         signal.raise_signal(signal.SIGTERM)
-        assert deaths == []
-        signal.raise_signal(signal.SIGTERM)
-    assert deaths == [signal.SIGTERM]
+        with pytest.raises(SystemExit) as left:
+            signal.raise_signal(signal.SIGTERM)
+    assert left.value.code == 143

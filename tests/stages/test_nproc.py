@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -155,7 +154,6 @@ def test_detections_are_the_same_bytes_and_a_bad_picture_is_told_once(detectable
 def test_the_launcher_says_what_no_process_could(
     codes: dict[int, int], expected: int, said: str, capsys: pytest.CaptureFixture
 ) -> None:
-    failures = {rank: SimpleNamespace(exitcode=code) for rank, code in codes.items()}
-    assert _exit_code(failures, 2, Path("none")) == expected
+    assert _exit_code(codes, 2, Path("none")) == expected
     error = capsys.readouterr().err
     assert error.startswith(f"error: {said}") if said else error == ""

@@ -66,7 +66,7 @@ def test_tensorflow_is_imported_only_where_it_is_asked_for() -> None:
 
 
 def test_every_command_says_what_it_reads_and_writes() -> None:
-    from stages.cli import app
+    from stages.commands import app
 
     helps = {command.name: inspect.getdoc(command.callback) for command in app.registered_commands}
     assert set(helps) == {
