@@ -27,6 +27,11 @@ def printable(text: str) -> str:
     )  # fmt: skip
 
 
+def has_control_characters(text: str) -> bool:
+    """Tell whether a text has what no name may have: control characters, line breaks, halves of surrogate pairs."""
+    return not text.isprintable() and any(unicodedata.category(char) in UNPRINTABLE for char in text)
+
+
 def shorten(value: Any) -> str:
     """Return a value as JSON writes it, cut after `LONGEST` characters."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)

@@ -9,6 +9,7 @@ import yaml
 
 from frcnn.backbones import BACKBONES
 from frcnn.errors import UserError
+from frcnn.messages import LONGEST, first_line, has_control_characters, shorten
 
 if TYPE_CHECKING:
     from frcnn.params import Model, Params
@@ -21,23 +22,94 @@ WORDS = {
 BOUNDS = {"ge": "at least {}", "gt": "greater than {}", "le": "at most {}"}
 
 
+MOST_BYTES, MOST_VALUES, MOST_LEVELS, MOST_ALIASES = 1 << 16, 10_000, 20, 10
+TAG = "tag:yaml.org,2002:"
+NOT_READ = {f"{TAG}{name}" for name in ("binary", "timestamp", "omap", "pairs", "set")}
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads numbers, texts, true, false, null, lists and mappings, within limits; a date is a text."""
+
+    yaml_constructors = {tag: make for tag, make in yaml.SafeLoader.yaml_constructors.items() if tag not in NOT_READ}
+    yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in pairs if tag not in NOT_READ]
+        for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    values = levels = aliases = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Read one value, counting."""
+        self.values, self.levels = self.values + 1, self.levels + 1
+        self.aliases += self.check_event(yaml.AliasEvent)
+        counts = (self.values, MOST_VALUES, "values"), (self.levels, MOST_LEVELS, "levels")
+        for count, most, what in (*counts, (self.aliases, MOST_ALIASES, "aliases")):
+            if count > most:
+                raise _problem(f"more than {most} {what}", self.peek_event())
+        node = super().compose_node(parent, index)
+        self.levels -= 1
+        return node
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        """Read a mapping, whose keys are texts and differ."""
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if key.tag not in (f"{TAG}str", f"{TAG}merge"):
+                raise _problem("a key is not text; put it in quotes", key)
+            if key.value in seen:
+                raise _problem(f"key {shorten(key.value)} occurs twice", key)
+            seen.add(key.value)
+        return node
+
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        """Return one value."""
+        try:
+            value = super().construct_object(node, deep)
+        except (ValueError, KeyError, IndexError) as error:
+            raise _problem(f"{shorten(node.value)} cannot be read", node) from error
+        if isinstance(value, int) and value.bit_length() > 63:
+            raise _problem("a number is too large", node)
+        if isinstance(value, str) and has_control_characters(value):
+            raise _problem(f"{shorten(value)} has control characters", node)
+        return value
+
+
+def _problem(what: str, place: Any) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=what, problem_mark=place.start_mark)
+
+
 def read_yaml(path: Path) -> Any:
     """Return what a YAML file holds.
 
     Raises:
-        UserError: no such file, or not YAML.
+        UserError: no such file, too long, or as `parse_yaml`.
     """
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        text = content.decode()
     except OSError as error:
         remedy = "name a parameter file or a preset (default, demo, reference) with --params"
         raise UserError(f"{path}: {error.strerror}; {remedy}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not a text file in UTF-8") from error
+    if len(content) > MOST_BYTES:
+        raise UserError(f"{path}: longer than {MOST_BYTES} bytes; is it a parameter file?")
+    return parse_yaml(text, str(path))
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """Return what a YAML text holds.
+
+    Raises:
+        UserError: with `where`: not YAML, values of other types, a key twice, or more than the limits allow.
+    """
+    try:
+        return yaml.load(text, _Loader)  # noqa: S506, a SafeLoader
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}:" if mark else ""
-        raise UserError(f"{path}:{line} not valid YAML: {getattr(error, 'problem', error)}") from error
+        raise UserError(f"{where}:{line} not valid YAML: {getattr(error, 'problem', first_line(error))}") from error
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
@@ -58,17 +130,22 @@ def describe(error: Any, known: Sequence[str]) -> str:
         known: the dotted names of all keys.
     """
     name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"]).lstrip(".")
-    kind, value, context = error["type"], error["input"], error.get("ctx", {})
+    name = _cut(name)
+    kind, value, context = error["type"], _cut(repr(error["input"])), error.get("ctx", {})
     if kind == "extra_forbidden":
         return f"unknown parameter {name}{nearest(name, known)}"
     if kind == "missing":
         return f"parameter {name} is missing; add it"
     if kind == "literal_error":
         choices = context["expected"].replace("'", "").replace(" or ", ", ")
-        return f"{name} is {value!r}; choose from {choices}"
+        return f"{name} is {value}; choose from {choices}"
     allowed = next((words.format(f"{context[key]:g}") for key, words in BOUNDS.items() if key in context), None)
     allowed = allowed or WORDS.get(kind.partition("_")[0], error["msg"])
-    return f"{name or 'the file'} is {value!r}; it must be {allowed}"
+    return f"{name or 'the file'} is {value}; it must be {allowed}"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 2 * LONGEST else f"{text[: 2 * LONGEST]}..."
 
 
 def contradictions(params: "Params") -> Iterator[str]:

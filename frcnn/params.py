@@ -8,13 +8,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, ValidationError
 
 from frcnn.backbones import BACKBONES
 from frcnn.errors import UserError
-from frcnn.param_file import contradictions, describe, nearest, read_yaml
+from frcnn.messages import shorten
+from frcnn.param_file import contradictions, describe, nearest, parse_yaml, read_yaml
 
+MOST_LINES = 30  # about what is wrong with a file
+LARGEST = 2**31 - 1
 PRESETS = Path(__file__).parent / "presets"
 
 
@@ -30,8 +32,9 @@ NUMBER = BeforeValidator(_number)  # the last, so that the JSON schema states th
 Fraction = Annotated[float, Field(ge=0, le=1), NUMBER]
 NonNegative = Annotated[float, Field(ge=0), NUMBER]
 Positive = Annotated[float, Field(gt=0), NUMBER]
-Count = Annotated[int, Field(ge=0)]
-AtLeastOne = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=0, le=LARGEST)]
+AtLeastOne = Annotated[int, Field(ge=1, le=LARGEST)]
+Drawn = Annotated[int, Field(ge=1, le=1_000_000)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Numbers = Annotated[tuple[Positive, ...], Strict(False), Field(min_length=1)]
 Names = Annotated[tuple[str, ...], Strict(False), Field(min_length=1)]
@@ -53,9 +56,9 @@ class Synthetic(Section):
     """The drawn dataset."""
 
     seed: Seed = 1
-    train_images: AtLeastOne = 800
-    val_images: AtLeastOne = 200
-    test_images: AtLeastOne = 300
+    train_images: Drawn = 800
+    val_images: Drawn = 200
+    test_images: Drawn = 300
 
 
 class Download(Section):
@@ -124,7 +127,7 @@ class Model(Section):
     """The network."""
 
     backbone: BackboneName = "vgg16"
-    width: Annotated[int, Field(ge=16)] = 64  # with 8, torch 2.15 can crash on a CPU with AVX-512
+    width: Annotated[int, Field(ge=16, le=1024)] = 64  # with 8, torch 2.15 can crash on a CPU with AVX-512
     weights: str = "caffe"
     weights_sha256: str | None = None
     norm: Literal["frozen", "trained"] = "frozen"
@@ -301,7 +304,9 @@ def from_dict(cls: type[AnySection], tree: Any, where: str) -> AnySection:
         return cls.model_validate(tree)
     except ValidationError as error:
         known = list(_dotted_names(cls))
-        raise UserError(*(f"{where}: {describe(each, known)}" for each in error.errors())) from error
+        errors = error.errors()
+        more = [f"{where}: and {len(errors) - MOST_LINES} more"] if len(errors) > MOST_LINES else []
+        raise UserError(*(f"{where}: {describe(each, known)}" for each in errors[:MOST_LINES]), *more) from error
 
 
 def to_dict(section: Section) -> dict[str, Any]:
@@ -316,10 +321,7 @@ def _override(tree: Any, text: str) -> None:
         raise UserError(f"--set {text}: write section.key=value")
     if key not in (known := list(_dotted_names(Params))) and not key.startswith("download.sha256."):
         raise UserError(f"--set {text}: no parameter {key}{nearest(key, known)}")
-    try:
-        parsed = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise UserError(f"--set {text}: {value!r} is not valid YAML") from error
+    parsed = parse_yaml(value, f"--set {shorten(text)}")
     for name in names[:-1]:
         tree = tree.setdefault(name, {}) if isinstance(tree, dict) else None
     if isinstance(tree, dict):  # else checking the file says what is wrong with it

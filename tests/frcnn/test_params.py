@@ -107,8 +107,8 @@ def test_values_are_read_with_their_types() -> None:
         ("model.weights=none", "train from scratch"),
         ("model.roi_pool.size=5", "has model.roi_pool.size: 7"),
         ("train.roi.background_min_iou=0.6", "train.roi.background_min_iou is greater"),
-        ("train.seed=[", "is not valid YAML"),
-        ("train.seed=x: y: z", "is not valid YAML"),
+        ("train.seed=[", "not valid YAML"),
+        ("train.seed=x: y: z", "not valid YAML"),
     ],
 )
 def test_a_wrong_value_is_named(override: str, message: str) -> None:
