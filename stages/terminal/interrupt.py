@@ -85,11 +85,11 @@ def _leaving() -> bool:
 @contextmanager
 def stop_on_signal() -> Iterator[Stop]:
     """Note signals instead of leaving by them; after the block, what follows a signal is let to its end."""
-    stop.held = True
+    before, stop.held = stop.held, True
     try:
         yield stop
     finally:
-        stop.held = stop()
+        stop.held = before or stop()
 
 
 def exit_by_signal() -> None:

@@ -21,8 +21,8 @@ import typer
 from frcnn.errors import UserError
 
 from .console import report_error
+from .interrupt import SIGNALS, leave, start, stop, stop_on_signal
 from .interrupt import launched as launched
-from .interrupt import leave, start, stop_on_signal
 
 Nproc = Annotated[
     int, typer.Option("--nproc", min=1, metavar="N", help="Processes that share the work.", envvar="FRCNN_NPROC")
@@ -30,7 +30,7 @@ Nproc = Annotated[
 STORE = "FRCNN_STORE"  # names the file by which the processes find each other
 LOST_PEER = 75  # exit code of a process that ends only because another did (sysexits.h: try again)
 # Exit codes of processes that were stopped, in Popen's and in the shell's manner, to the shell's.
-STOPPED = {code: 128 + number for number in (signal.SIGINT, signal.SIGTERM) for code in (-number, 128 + number)}
+STOPPED = {code: 128 + number for number in SIGNALS for code in (-number, 128 + number)}
 TO_SAVE, TO_END = 600.0, 30.0  # seconds for a step and a checkpoint; for those whose peer is lost
 POLL = 0.05  # seconds
 
@@ -43,7 +43,7 @@ def launch(processes: int, checkpoint: Path | None = None) -> None:
     """
     command = [sys.executable, *sys.orig_argv[1:]]
     loopback = _loopback()
-    with stop_on_signal() as stop, TemporaryDirectory(prefix="frcnn-") as folder:  # which is its owner's alone
+    with stop_on_signal(), TemporaryDirectory(prefix="frcnn-") as folder:  # which is its owner's alone
         common = {
             "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // processes)),
             **os.environ,
@@ -84,7 +84,7 @@ def wait_for_all(
     """
     codes: dict[int, int] = {}
     deadline = None
-    with stop_on_signal() as stop:
+    with stop_on_signal():
         while True:
             ended = {place: code for place, each in enumerate(processes) if (code := each.poll()) is not None}
             codes |= {place: code for place, code in ended.items() if place not in codes}
@@ -144,14 +144,16 @@ def member(device: str) -> Iterator[None]:
 
     try:
         # Until all have joined torch waits without asking Python, so signals have to end the process by themselves.
-        usual = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGTERM)}
+        usual = {number: signal.signal(number, signal.SIG_DFL) for number in SIGNALS}
+        if stop.received is not None:  # and waits for the end of an import
+            leave(128 + stop.received)
         distributed.join(device, os.environ.get(STORE))
         for number, handler in usual.items():
             signal.signal(number, handler)
         yield
         distributed.part()
-    except SystemExit as stop:
-        leave(int(stop.code or 0))
+    except SystemExit as exit_:
+        leave(int(exit_.code or 0))
     except RuntimeError as error:
         if not distributed.is_lost_peer(error):
             raise

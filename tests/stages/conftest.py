@@ -1,10 +1,12 @@
 """Run a command in this process."""
 
+import signal
 import sys
 
 import pytest
 
 from stages import cli
+from stages.terminal.interrupt import SIGNALS
 from tests.factories import Command
 
 
@@ -14,8 +16,11 @@ def frcnn(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
 
     def run(*arguments: str) -> tuple[object, str, str]:
         monkeypatch.setattr(sys, "argv", ["frcnn", *arguments])
+        usual = {number: signal.getsignal(number) for number in SIGNALS}
         with pytest.raises(SystemExit) as exit_:
             cli.main()
+        for number, handler in usual.items():
+            signal.signal(number, handler)
         printed = capsys.readouterr()
         return exit_.value.code, printed.out.strip(), printed.err.strip()
 

@@ -165,6 +165,6 @@ def test_an_overlap_of_the_threshold_itself_is_enough() -> None:
 def test_the_other_rules_do_not_import_pycocotools() -> None:
     import subprocess
 
-    code = "import sys, stages.cli, frcnn.detections.hdf5, frcnn.evaluation.voc_ap, frcnn.evaluation.tables"
+    code = "import sys, stages.commands, frcnn.detections.hdf5, frcnn.evaluation.voc_ap, frcnn.evaluation.tables"
     code += "; print([name for name in sys.modules if name.startswith('pycocotools')])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
