@@ -36,7 +36,12 @@ def shorten(value: Any) -> str:
     """Return a value as JSON writes it, cut after `LONGEST` characters."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
     text = text.encode(errors="backslashreplace").decode()  # JSON may hold halves of surrogate pairs
-    return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
+    return cut(text)
+
+
+def cut(text: str, longest: int = LONGEST) -> str:
+    """Return a text, cut after so many characters."""
+    return text if len(text) <= longest else text[: longest - 3] + "..."
 
 
 def first_few(names: Sequence[str], limit: int = 3, separator: str = ", ") -> str:

@@ -9,7 +9,7 @@ import yaml
 
 from frcnn.backbones import BACKBONES
 from frcnn.errors import UserError
-from frcnn.messages import LONGEST, first_line, has_control_characters, shorten
+from frcnn.messages import LONGEST, cut, first_line, has_control_characters, shorten
 
 if TYPE_CHECKING:
     from frcnn.params import Model, Params
@@ -130,8 +130,8 @@ def describe(error: Any, known: Sequence[str]) -> str:
         known: the dotted names of all keys.
     """
     name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"]).lstrip(".")
-    name = _cut(name)
-    kind, value, context = error["type"], _cut(repr(error["input"])), error.get("ctx", {})
+    name = cut(name, 2 * LONGEST)
+    kind, value, context = error["type"], cut(repr(error["input"]), 2 * LONGEST), error.get("ctx", {})
     if kind == "extra_forbidden":
         return f"unknown parameter {name}{nearest(name, known)}"
     if kind == "missing":
@@ -142,10 +142,6 @@ def describe(error: Any, known: Sequence[str]) -> str:
     allowed = next((words.format(f"{context[key]:g}") for key, words in BOUNDS.items() if key in context), None)
     allowed = allowed or WORDS.get(kind.partition("_")[0], error["msg"])
     return f"{name or 'the file'} is {value}; it must be {allowed}"
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= 2 * LONGEST else f"{text[: 2 * LONGEST]}..."
 
 
 def contradictions(params: "Params") -> Iterator[str]:

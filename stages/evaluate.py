@@ -75,6 +75,8 @@ def print_table(metrics: Path) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
+    from frcnn.evaluation.tables import name_in_cell
+
     from .terminal.console import cell, console
 
     rows = pd.read_csv(
@@ -92,7 +94,7 @@ def print_table(metrics: Path) -> None:
         table.add_column(TITLES.get(key, key), footer=_number(rows[key].mean()), justify="right")
     for row in rows.to_dict("records"):
         numbers = [_number(row[key]) for key in measures]
-        table.add_row(cell(row["class"]), str(row["objects"]), str(row["detections"]), *numbers)
+        table.add_row(cell(name_in_cell(row["class"])), str(row["objects"]), str(row["detections"]), *numbers)
     console.print(table)
 
 

@@ -3,16 +3,24 @@
 import lzma
 import shutil
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from frcnn.errors import UserError
 
 BLOCK = 512  # bytes of a tar block; an archive ends with blocks of zeros
-DAMAGED = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, RuntimeError)
+CHUNK = 1 << 20
+LONGEST_HEADER = 1 << 20  # bytes of a member's extended header
+MOST_MEMBERS = 5_000_000
+# ValueError: names that no text or no file can be.
+DAMAGED = (
+    tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, struct.error, RuntimeError, ValueError,
+)  # fmt: skip
 Progress = Callable[[int, int | None], None]
 
 
@@ -25,8 +33,8 @@ def unpack(archive: Path, folder: Path, on_progress: Progress | None = None) -> 
         on_progress: called with (members done, members in all, if known).
 
     Raises:
-        UserError: not an archive, truncated or damaged, or a member that is a link, a device, or has an absolute path
-            or one with "..": `folder` is removed.
+        UserError: not an archive, truncated or damaged, more members than `MOST_MEMBERS`, larger than the free space,
+            or a member that is a link, a device, or has an absolute path or one with "..": `folder` is removed.
     """
     if not archive.is_file():
         raise UserError(f"{archive}: no such archive")
@@ -39,19 +47,31 @@ def unpack(archive: Path, folder: Path, on_progress: Progress | None = None) -> 
             _unpack_tar(archive, folder, report)
     except BaseException as error:
         shutil.rmtree(folder, ignore_errors=True)
-        if isinstance(error, DAMAGED):
+        # An error of bzip2 or gzip is an OSError too, without a number.
+        if isinstance(error, DAMAGED) or (isinstance(error, OSError) and error.errno is None):
             raise UserError(f"{archive}: truncated, damaged or no archive: {error}; fetch it again") from error
         if isinstance(error, OSError):
             raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from error
         raise
 
 
+class _Member(tarfile.TarInfo):
+    def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
+        """Read the header, and refuse one that would fill the memory."""
+        if not (self.isreg() or self.isdir()) and self.size > LONGEST_HEADER:
+            raise tarfile.ReadError(f"a header of {self.size} bytes")
+        return super()._proc_member(tar)  # type: ignore[misc]
+
+
 def _unpack_tar(archive: Path, folder: Path, report: Progress) -> None:
-    with tarfile.open(archive) as tar:
+    free, total = shutil.disk_usage(folder).free, 0
+    with tarfile.open(archive, tarinfo=_Member) as tar:
         for done, member in enumerate(tar, 1):
             _check_name(archive, member.name)
             if not (member.isreg() or member.isdir()):
                 raise UserError(f"{archive}: member {member.name} is a link or device; make an archive of plain files")
+            total += member.size
+            _check_size(archive, done, total, free)
             tar.extract(member, folder, set_attrs=False, filter="data")
             report(done, None)
         # tarfile takes a damaged header or an end between two members for the end of the archive
@@ -59,17 +79,33 @@ def _unpack_tar(archive: Path, folder: Path, report: Progress) -> None:
         tar.fileobj.seek(tar.offset)
         if tar.fileobj.read(BLOCK) != bytes(BLOCK):
             raise tarfile.ReadError("no end mark")
+        _require_zeros(tar.fileobj)
+
+
+def _require_zeros(rest: Any) -> None:
+    """Read to the very end, where compressed files have their checksum; only a little padding may be there."""
+    padding = rest.read(CHUNK)
+    if padding.strip(b"\0") or rest.read(1):
+        raise tarfile.ReadError("something follows its end mark")
 
 
 def _unpack_zip(archive: Path, folder: Path, report: Progress) -> None:
     with zipfile.ZipFile(archive) as file:
         members = file.infolist()
+        _check_size(archive, len(members), sum(each.file_size for each in members), shutil.disk_usage(folder).free)
         for done, member in enumerate(members, 1):
             _check_name(archive, member.filename)
             if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
                 raise UserError(f"{archive}: member {member.filename} is a link or device; make one of plain files")
             file.extract(member, folder)
             report(done, len(members))
+
+
+def _check_size(archive: Path, members: int, total: int, free: int) -> None:
+    if members > MOST_MEMBERS:
+        raise UserError(f"{archive}: more than {MOST_MEMBERS:,} members; make several archives")
+    if total > free:
+        raise UserError(f"{archive}: unpacks to {total / 1e9:.1f} GB or more, {free / 1e9:.1f} GB are free; make room")
 
 
 def _check_name(archive: Path, name: str) -> None:

@@ -3,9 +3,10 @@
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from frcnn.data.voc.dataset import SETS, VOC_CLASSES, VocDataset, read_names
+from frcnn.data.voc.inside import require_inside
 from frcnn.errors import UserError
 from frcnn.files import write_text
 
@@ -54,7 +55,7 @@ def install(
         on_progress: called with (pictures done, pictures in all).
 
     Raises:
-        UserError: an id in two of the sources, an id that leads outside, no class at all or one twice.
+        UserError: an id in two of the sources, an id or a link that leads outside, no class at all or one twice.
     """
     for part in (*PARTS, SETS):
         (folder / part).mkdir(parents=True, exist_ok=True)
@@ -75,12 +76,7 @@ def install(
 
 def _ids(source: VocDataset, split: str) -> list[str]:
     """Return the ids of a split without the second of a duplicate; a split may be empty."""
-    ids = list(dict.fromkeys(image_id for _, image_id in source.split_lines(split)))
-    for image_id in ids:
-        path = PurePosixPath(image_id.replace("\\", "/"))
-        if path.is_absolute() or ".." in path.parts:
-            raise UserError(f"{source.split_path(split)}: id {image_id} leads outside the dataset; correct the line")
-    return ids
+    return list(dict.fromkeys(image_id for _, image_id in source.split_lines(split)))
 
 
 def _owners(sources: Sequence[VocDataset], splits: Sequence[dict[str, list[str]]]) -> dict[str, VocDataset]:
@@ -98,6 +94,7 @@ def _owners(sources: Sequence[VocDataset], splits: Sequence[dict[str, list[str]]
 def _link_all(image_id: str, source: VocDataset, folder: Path) -> None:
     annotation = source.root / "Annotations" / f"{image_id}.xml"
     for path in (*source.pictures.get(image_id, []), annotation):
+        require_inside(source.root, path)
         if path.exists():
             _link(path, folder / path.relative_to(source.root))
 

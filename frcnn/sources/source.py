@@ -41,4 +41,6 @@ def resolve(source: str, mirror: str | None, sha256: dict[str, str]) -> list[Pub
     path = Path(source).expanduser()
     if not path.exists():
         raise UserError(f"download.source: {source} is neither a path that exists nor a known name; write {KNOWN}")
+    if not (path.is_dir() or path.is_file()):
+        raise UserError(f"download.source: {source} is neither a folder nor a plain file; name a dataset")
     return path

@@ -4,6 +4,7 @@ n is the number of objects of the picture, C the number of classes without backg
 """
 
 import math
+import re
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,12 +15,20 @@ import numpy as np
 
 from frcnn.data.voc import problems as kinds
 from frcnn.data.voc.box_convention import BOX_CONVENTIONS
+from frcnn.data.voc.inside import why_refused
 from frcnn.data.voc.pictures import picture_size, stored_size
 from frcnn.data.voc.problems import Kind, Problem
 from frcnn.errors import UserError
+from frcnn.messages import cut
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 FLAGS = {"": False, "0": False, "false": False, "1": True, "true": True}
+MOST_BYTES = 16 << 20
+ENCODING = re.compile(rb"""(?:\xef\xbb\xbf)?<\?xml[^>]*?\sencoding\s*=\s*["']([\w.-]+)["']""")
+OF_EXPAT = {"utf-8", "utf-16", "iso-8859-1", "us-ascii"}
+# An encoding in which these mean something else is no encoding of XML here: UTF-7, escapes of Python, Internet names.
+SAME_IN_ALL = bytes(range(0x20, 0x7F)) + rb" \u0041.xn--nxa"
+BOM = b"\xef\xbb\xbf"
 Report = Callable[[Kind, str], None]
 
 
@@ -67,11 +76,11 @@ def parse_annotation(
     objects = []
     for number, element in enumerate(root.findall("object"), 1):
         name = read_class_name(element)
-        where = f"object {number} ({name})" if name else f"object {number}"
+        where = f"object {number} ({cut(name)})" if name else f"object {number}"
         report = partial(_add, problems, file, where)
         box = _read_box(element, box_convention, size, report)
         if name not in labels:
-            what = f"class {name} is not in the class list" if name else "no <name>"
+            what = f"class {cut(name)} is not in the class list" if name else "no <name>"
             report(kinds.UNKNOWN_CLASS if name else kinds.BAD_OBJECT, what)
         elif box is not None:
             objects.append((box, labels[name], _read_difficult(element, report)))
@@ -95,19 +104,50 @@ def _add(problems: list[Problem], file: str, where: str, kind: Kind, what: str) 
 
 def parse_xml(dataset: Path, file: str, problems: list[Problem]) -> ET.Element | None:
     """Return the root element of an annotation, or None and a problem."""
+    if reason := why_refused(dataset, dataset / file):
+        _add(problems, file, "", kinds.BAD_XML, reason)
+        return None
     try:
-        root = ET.parse(dataset / file).getroot()
+        root = ET.fromstring(_read_text(dataset / file))  # noqa: S314, neither entities nor large files come here
         if root.tag == "annotation":
             return root
-        _add(problems, file, "", kinds.BAD_XML, f"no VOC annotation: its root is <{root.tag}>, not <annotation>")
+        _add(problems, file, "", kinds.BAD_XML, f"no VOC annotation: its root is <{cut(root.tag)}>, not <annotation>")
     except FileNotFoundError:
         _add(problems, file, "", kinds.NO_ANNOTATION, "no such annotation")
     except ET.ParseError as error:
         reason = str(error).partition(":")[0]
         _add(problems, file, f"line {error.position[0]}", kinds.BAD_XML, f"malformed XML: {reason}")
-    except (OSError, ValueError) as error:  # ValueError: an encoding that is not known
-        _add(problems, file, "", kinds.BAD_XML, f"cannot be read: {error}")
+    except (OSError, ValueError, LookupError) as error:  # LookupError: an encoding that is not known
+        _add(problems, file, "", kinds.BAD_XML, f"cannot be read: {getattr(error, 'strerror', None) or error}")
     return None
+
+
+def _read_text(path: Path) -> str | bytes:
+    """Return what the XML parser is given: bytes in an encoding that it knows, else text.
+
+    It would misread some of the encodings that it asks Python for.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError, LookupError: too large, entities of its own, or an encoding that is not known or does not fit.
+    """
+    with path.open("rb") as file:
+        content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise ValueError(f"larger than {MOST_BYTES >> 20} MiB")
+    declared = ENCODING.match(content)
+    name = declared[1].decode().lower() if declared else "utf-8"
+    text: str | bytes = content
+    if content.startswith(BOM) and name not in ("utf-8", "utf8"):
+        raise ValueError(f"it starts as UTF-8 and declares {name}; save it as UTF-8")
+    if name not in OF_EXPAT:
+        if SAME_IN_ALL.decode(name) != SAME_IN_ALL.decode():
+            raise ValueError(f"encoding {name}; save it as UTF-8")
+        text = content.decode(name)
+    # UTF-16 has a zero in each of these letters.
+    if "<!ENTITY" in text if isinstance(text, str) else b"<!ENTITY" in text.replace(b"\0", b""):
+        raise ValueError("it defines entities")
+    return text
 
 
 def _picture_size(dataset: Path, image_id: str, paths: list[Path], problems: list[Problem]) -> tuple[int, int] | None:
@@ -119,6 +159,9 @@ def _picture_size(dataset: Path, image_id: str, paths: list[Path], problems: lis
     if len(paths) > 1:
         others = ", ".join(path.name for path in paths[1:])
         _add(problems, file, "", kinds.TWO_PICTURES, f"used; not used: {others}")
+    if reason := why_refused(dataset, paths[0]):
+        _add(problems, file, "", kinds.BAD_PICTURE, reason)
+        return None
     try:
         return picture_size(paths[0])
     except UserError as error:
@@ -134,12 +177,12 @@ def bare_reason(error: UserError, path: Path) -> str:
 def _compare_size(root: ET.Element, file: str, size: tuple[int, int], path: Path, problems: list[Problem]) -> None:
     texts = [root.findtext(f"size/{key}") for key in ("width", "height")]
     try:
-        written = tuple(round(float(text or "")) for text in texts)
+        written = tuple(round(_number(text)) for text in texts)
     except (ValueError, OverflowError):
         return  # absent or not numbers: nothing is claimed
     if written == size:
         return
-    what = f"size says {written[0]} x {written[1]}, the picture is {size[0]} x {size[1]}, which is used"
+    what = f"size says {written[0]:.9g} x {written[1]:.9g}, the picture is {size[0]} x {size[1]}, which is used"
     if written == stored_size(path):
         what += "; its EXIF data turn it upright: were the boxes drawn on the upright picture?"
     elif written == size[::-1]:
@@ -152,9 +195,11 @@ def _read_box(element: ET.Element, convention: str, size: tuple[int, int], repor
     texts = [element.findtext(f"bndbox/{corner}") for corner in CORNERS]
     for corner, text in zip(CORNERS, texts, strict=True):
         if not _is_number(text):
-            report(kinds.BAD_OBJECT, f"{corner} is {text.strip()!r}, not a number" if text else f"no bndbox/{corner}")
+            report(
+                kinds.BAD_OBJECT, f"{corner} is {cut(text.strip())!r}, not a number" if text else f"no bndbox/{corner}"
+            )
             return None
-    values = [float(text or "") for text in texts]
+    values = [_number(text) for text in texts]
     written = "box " + ", ".join(f"{value:g}" for value in values)
     box = BOX_CONVENTIONS[convention].read(np.array(values))
     if box[2] <= box[0] or box[3] <= box[1]:
@@ -171,9 +216,14 @@ def _read_box(element: ET.Element, convention: str, size: tuple[int, int], repor
     return clipped
 
 
+def _number(text: str | None) -> float:
+    """Return the number that a text states; Python's float would take 1_0 for 10."""
+    return float((text or "").replace("_", "x"))
+
+
 def _is_number(text: str | None) -> bool:
     try:
-        return math.isfinite(float(text or ""))
+        return math.isfinite(_number(text))
     except ValueError:
         return False
 
@@ -186,5 +236,5 @@ def read_class_name(element: ET.Element) -> str:
 def _read_difficult(element: ET.Element, report: Report) -> bool:
     text = (element.findtext("difficult") or "").strip().lower()
     if text not in FLAGS:
-        report(kinds.BAD_DIFFICULT, f"difficult is {text!r} and is read as 0")
+        report(kinds.BAD_DIFFICULT, f"difficult is {cut(text)!r} and is read as 0")
     return FLAGS.get(text, False)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from frcnn.data.voc import problems as kinds
 from frcnn.data.voc.annotation import Annotation, parse_annotation, parse_xml, read_class_name
+from frcnn.data.voc.inside import bad_id, bad_name, require_inside
 from frcnn.data.voc.problems import Problem, problem_to_error
 from frcnn.errors import UserError
 
@@ -38,6 +39,7 @@ class VocDataset:
             UserError: as `read_names`.
         """
         path = self.root / "classes.txt"
+        require_inside(self.root, path)
         if not path.is_file():
             raise UserError(f"{path}: no such file; run `frcnn download` first")
         return read_names(path)
@@ -48,7 +50,7 @@ class VocDataset:
         folder = self.root / "JPEGImages"
         pictures: dict[str, list[Path]] = {}
         for path in sorted(folder.rglob("*")):
-            if path.suffix.lower() in EXTENSIONS and path.is_file():
+            if path.suffix.lower() in EXTENSIONS and path.exists() and not path.is_dir():
                 pictures.setdefault(path.relative_to(folder).with_suffix("").as_posix(), []).append(path)
         for paths in pictures.values():
             paths.sort(key=lambda path: EXTENSIONS.index(path.suffix.lower()))
@@ -70,7 +72,7 @@ class VocDataset:
         CRLF, blank lines and a flag after every id (as in VOC's per-class lists) are accepted.
 
         Raises:
-            UserError: no such split.
+            UserError: no such split, or an id that no file inside the dataset can have.
         """
         if split not in self._splits:
             self._splits[split] = self._read_split_lines(split)
@@ -103,13 +105,14 @@ class VocDataset:
         """Return the picture of each image.
 
         Raises:
-            UserError: an image has none.
+            UserError: an image has none, or one that is no plain file of the dataset.
         """
         for image_id in image_ids:
             if image_id not in self.pictures:
                 raise UserError(
                     f"{self.root}/JPEGImages: no picture of {image_id}; `frcnn check` lists everything that is missing"
                 )
+            require_inside(self.root, self.pictures[image_id][0])
         return [self.pictures[image_id][0] for image_id in image_ids]
 
     def annotation(
@@ -157,12 +160,14 @@ class VocDataset:
         for image_id in self.split(split):
             digest.update(f"{image_id}\n".encode())
             for path in (self.root / "Annotations" / f"{image_id}.xml", *self.pictures.get(image_id, [])[:1]):
+                require_inside(self.root, path)
                 content = path.read_bytes() if path.is_file() else b""
                 digest.update(f"{len(content)}\n".encode() + content)
         return digest.hexdigest()
 
     def _read_split_lines(self, split: str) -> list[tuple[int, str]]:
         path = self.split_path(split)
+        require_inside(self.root, path)
         try:
             text = path.read_text(encoding="utf-8-sig")
         except OSError as error:
@@ -171,17 +176,21 @@ class VocDataset:
             raise UserError(f"{path}: no such split: {error.strerror}; {hint}") from error
         except UnicodeDecodeError as error:
             raise UserError(f"{path}: not UTF-8 text; save it as UTF-8") from error
-        lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+        lines = [(number, line.strip()) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
         # Only if every line ends with a flag: an id may itself end with a blank and a digit.
         flagged = [FLAGGED.fullmatch(line) for _, line in lines]
         if lines and all(flagged) and not (self.root / "Annotations" / f"{lines[0][1]}.xml").exists():
-            return [(number, match[1]) for (number, _), match in zip(lines, flagged, strict=True) if match]
+            lines = [(number, match[1]) for (number, _), match in zip(lines, flagged, strict=True) if match]
+        for number, image_id in lines:
+            if what := bad_id(image_id):
+                raise UserError(f"{path}: line {number}: id {what}; correct the line")
         return lines
 
     def _is_per_class(self, name: str, names: set[str]) -> bool:
         """Tell whether a list is CLASS_SPLIT beside SPLIT, with a flag after every id."""
         if not any(name.endswith(f"_{other}") for other in names):
             return False
+        require_inside(self.root, self.split_path(name))
         lines = self.split_path(name).read_text(encoding="utf-8-sig", errors="replace").split("\n")
         return all(FLAGGED.fullmatch(line.strip()) for line in lines if line.strip())
 
@@ -196,12 +205,14 @@ def read_names(path: Path) -> list[str]:
     """Return the class names of a text file in order, one per line.
 
     Raises:
-        UserError: no such file, no text, an empty one, or a name twice.
+        UserError: no such file, no text, an empty one, a name twice, or one that is too long or has control characters.
     """
     try:
-        names = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        names = [line.strip() for line in path.read_text(encoding="utf-8-sig").split("\n") if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not a readable text file ({error}); write one class name per line") from error
+    if bad := next(filter(None, map(bad_name, names)), None):
+        raise UserError(f"{path}: class {bad}; rename it")
     twice = sorted({name for name in names if names.count(name) > 1})
     if not names or twice:
         raise UserError(f"{path}: {f'{twice[0]} is listed twice' if twice else 'empty'}; write one class name per line")

@@ -120,3 +120,67 @@ def test_disk_full_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(UserError, match="No space left"):
         unpack(archive, tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["a.tar"]
+
+
+@pytest.mark.parametrize("kind", ["gz", "bz2", "xz"])
+@pytest.mark.parametrize("place", [-3, -5])
+def test_a_checksum_at_the_very_end_counts(tmp_path: Path, kind: str, place: int) -> None:
+    """The last bytes of a compressed file are its length or checksum, which reading the members does not reach."""
+    path = write_tar(tmp_path / "a", f"w:{kind}")
+    damaged = bytearray(path.read_bytes())
+    damaged[place] ^= 0x10
+    path.write_bytes(damaged)
+    with pytest.raises(UserError, match="truncated, damaged or no archive"):
+        unpack(path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_zip_with_a_wrong_checksum_is_refused(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "a.zip")
+    content = path.read_bytes()
+    path.write_bytes(content.replace(FILES["d/e/b.txt"][100:140], bytes(40)))
+    assert path.read_bytes() != content
+    with pytest.raises(UserError, match="truncated, damaged or no archive"):
+        unpack(path, tmp_path / "out")
+
+
+def test_what_follows_the_end_mark_is_refused(tmp_path: Path) -> None:
+    """A header that turned into zeros would else end the archive in its middle."""
+    path = write_tar(tmp_path / "a.tar")
+    content = bytearray(path.read_bytes())
+    content[1024:1536] = bytes(512)
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="something follows its end mark"):
+        unpack(path, tmp_path / "out")
+
+
+@pytest.mark.parametrize("write", [write_tar, write_zip])
+def test_bombs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: object) -> None:
+    path = write(tmp_path / "a")  # type: ignore[operator]
+    with monkeypatch.context() as patched:
+        patched.setattr(module.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": 4000}))
+        with pytest.raises(UserError, match="a: unpacks to 0.0 GB or more, 0.0 GB are free"):
+            unpack(path, tmp_path / "out")
+    monkeypatch.setattr(module, "MOST_MEMBERS", 2)
+    with pytest.raises(UserError, match="a: more than 2 members"):
+        unpack(path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_header_that_would_fill_the_memory_is_refused(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as tar:
+        header = tarfile.TarInfo("x")
+        header.type, header.size = tarfile.GNUTYPE_LONGNAME, 3 << 20
+        tar.addfile(header, io.BytesIO(bytes(3 << 20)))
+    with pytest.raises(UserError, match=r"(?s)a.tar.gz: .*a header of"):
+        unpack(tmp_path / "a.tar.gz", tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["a\0b", "\udcff\x1b", "x" * 300])
+def test_names_that_no_file_has(tmp_path: Path, name: str) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w", format=tarfile.PAX_FORMAT) as tar:
+        tar.addfile(tarfile.TarInfo(name))
+    try:
+        unpack(tmp_path / "a.tar", tmp_path / "out")
+    except UserError as error:
+        assert "\n" not in str(error)

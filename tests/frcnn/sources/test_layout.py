@@ -75,15 +75,22 @@ def test_where_links_are_refused_files_are_copied(tmp_path: Path, monkeypatch: p
     assert (tmp_path / "copied/JPEGImages/test_00001.jpg").stat().st_nlink == 1
 
 
-def test_symbolic_links_are_followed(tmp_path: Path) -> None:
+def test_a_link_inside_is_followed_and_one_that_leaves_is_refused(tmp_path: Path) -> None:
     root = draw(tmp_path / "source")
     picture = root / "JPEGImages" / "test_00001.jpg"
-    picture.rename(tmp_path / "elsewhere.jpg")
-    picture.symlink_to("../../elsewhere.jpg")
-    install([VocDataset(root)], tmp_path / "dataset")
+    picture.rename(root / "elsewhere.jpg")
+    picture.symlink_to("../elsewhere.jpg")
+    (tmp_path / "link").symlink_to(root)
+    install([VocDataset(tmp_path / "link")], tmp_path / "dataset")
     installed = tmp_path / "dataset/JPEGImages/test_00001.jpg"
     assert not installed.is_symlink()
-    assert installed.read_bytes() == (tmp_path / "elsewhere.jpg").read_bytes()
+    assert installed.read_bytes() == (root / "elsewhere.jpg").read_bytes()
+
+    (root / "elsewhere.jpg").rename(tmp_path / "elsewhere.jpg")
+    picture.unlink()
+    picture.symlink_to("../../elsewhere.jpg")
+    with pytest.raises(UserError, match=r"test_00001.jpg: is a link that leads out of the dataset; copy"):
+        install([VocDataset(root)], tmp_path / "again")
 
 
 def test_roots_are_joined_in_order(tmp_path: Path) -> None:
@@ -105,7 +112,7 @@ def test_one_id_in_two_roots_is_refused(tmp_path: Path) -> None:
 def test_ids_that_lead_outside_are_refused(tmp_path: Path, line: str) -> None:
     root = draw(tmp_path / "source")
     (root / "ImageSets/Main/test.txt").write_text(f"{line}\n")
-    with pytest.raises(UserError, match=r"test.txt: id .* leads outside"):
+    with pytest.raises(UserError, match=r"test.txt: line 1: id .* leads outside"):
         install([VocDataset(root)], tmp_path / "dataset")
 
 
