@@ -50,8 +50,9 @@ def work(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 
 def snapshot(folder: Path) -> dict[str, str]:
-    """Return the digest of every file that is not scratch."""
+    """Return the digest of every file that is neither scratch nor a lock."""
     files = [path for path in sorted(folder.rglob("*")) if path.is_file() and "checkpoints" not in path.parts]
+    files = [path for path in files if path.suffix != ".lock"]
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 

@@ -117,7 +117,9 @@ def parse_xml(dataset: Path, file: str, problems: list[Problem]) -> ET.Element |
     except ET.ParseError as error:
         reason = str(error).partition(":")[0]
         _add(problems, file, f"line {error.position[0]}", kinds.BAD_XML, f"malformed XML: {reason}")
-    except (OSError, ValueError, LookupError) as error:  # LookupError: an encoding that is not known
+    except LookupError:
+        _add(problems, file, "", kinds.BAD_XML, "cannot be read: its encoding is not known; save it as UTF-8")
+    except (OSError, ValueError) as error:
         _add(problems, file, "", kinds.BAD_XML, f"cannot be read: {getattr(error, 'strerror', None) or error}")
     return None
 
