@@ -82,7 +82,7 @@ def atomic_folder(folder: Path, marker: str) -> Iterator[Path]:
                 _exchange(scratch / "new", target, scratch / "old")
             finally:
                 if target.exists() or not (scratch / "old").exists():
-                    shutil.rmtree(scratch, ignore_errors=True)
+                    _remove(scratch)
     except OSError as error:
         raise _cannot_be_written(folder, error) from error
     except UserError as error:  # names of scratch files mean nothing to the user
@@ -139,6 +139,15 @@ def _exchange(new: Path, folder: Path, old: Path) -> None:
     except BaseException:  # a signal, too
         if old.exists() and not folder.exists():
             old.replace(folder)
+        raise
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder; a signal meanwhile ends the program only after that."""
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
         raise
 
 

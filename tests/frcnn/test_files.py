@@ -145,6 +145,23 @@ def test_a_signal_between_the_renames_puts_the_old_folder_back(tmp_path: Path, m
     assert (tmp_path / "out" / MARKER).read_text() == "old"
 
 
+def test_a_signal_while_the_old_folder_is_removed_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stops = [SystemExit(143)]
+    rmtree = files.shutil.rmtree
+
+    def interrupted(*args: object, **options: object) -> None:
+        if stops:
+            raise stops.pop()
+        rmtree(*args, **options)
+
+    monkeypatch.setattr(files.shutil, "rmtree", interrupted)
+    with pytest.raises(SystemExit), atomic_folder(tmp_path / "out", MARKER):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".out.lock", "out"]
+
+
 def test_an_old_folder_that_cannot_be_put_back_is_kept_for_the_next_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
