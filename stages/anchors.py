@@ -63,10 +63,11 @@ def _draw(annotation: "Annotation", image: "LabeledImage", params: "Params", fol
 
     from frcnn.anchors.grid import anchor_grid, feature_grid
     from frcnn.data.voc.pictures import read_picture
+    from frcnn.files import atomic_path
     from frcnn.report.drawing import draw_anchors
 
     anchors = anchor_grid(feature_grid(image.size, params.model.backbone), params.anchors)
     picture = Image.fromarray(read_picture(annotation.path)).resize(image.size)
     drawn = draw_anchors(np.asarray(picture), image.identity.gt_boxes, anchors[image.identity.positive_index])
-    folder.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(drawn).save(folder / f"{annotation.image_id.replace('/', '_')}.png")
+    with atomic_path(folder / f"{annotation.image_id.replace('/', '_')}.png") as temporary:
+        Image.fromarray(drawn).save(temporary, format="png")
