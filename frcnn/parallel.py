@@ -1,11 +1,32 @@
 """Map a function over processes."""
 
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import parent_process
+from multiprocessing.context import SpawnContext, SpawnProcess
+
+SIGNALS = {signal.SIGINT, signal.SIGTERM}
+
+
+class _Process(SpawnProcess):
+    """A process that never sees Ctrl-C, which reaches the whole group: that is left to the process that maps."""
+
+    def start(self) -> None:
+        """Start with signals held back."""
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        try:
+            super().start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class _Context(SpawnContext):
+    Process = _Process
 
 
 @contextmanager
@@ -17,7 +38,7 @@ def mapper(workers: int, chunksize: int = 16) -> Iterator[Callable]:
     if workers < 2:
         yield map
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_ignore_interrupt) as pool:
+    with ProcessPoolExecutor(workers, mp_context=_Context(), initializer=_depend_on_parent) as pool:
         try:
             yield partial(pool.map, chunksize=chunksize)
         except BaseException:
@@ -25,6 +46,13 @@ def mapper(workers: int, chunksize: int = 16) -> Iterator[Callable]:
             raise
 
 
-def _ignore_interrupt() -> None:
-    """Leave Ctrl-C, which reaches the whole process group, to the process that maps."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _depend_on_parent() -> None:
+    """End by SIGTERM, and when the process that maps has ended, even if that was killed."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    if parent := parent_process():
+        parent.join()
+        os._exit(1)

@@ -15,12 +15,25 @@ import frcnn
 from frcnn.errors import UserError
 
 from .terminal.console import say
+from .terminal.interrupt import start, stop, stop_on_signal
+from .terminal.launch import wait_for_all
 from .terminal.options import FrameworkName
 
 STAGES = ("download", "anchors", "train_phase1", "train_phase2", "detect", "evaluate", "render")
 MARKER = ".frcnn-demo"  # tells a demo folder from any other DVC project
 VERSION = "frcnn-version.txt"  # on which the stages depend instead of the code
 DVC_CONFIG = "[core]\n    no_scm = true\n    analytics = false\n    check_update = false\n"
+# DVC, which gets no signal before it can end by it without a traceback.
+DVC = """
+import os, signal, sys
+signal.signal(signal.SIGINT, lambda number, frame: os._exit(130))
+signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
+from dvc.cli import main
+signal.signal(signal.SIGINT, signal.default_int_handler)
+code = main(sys.argv[1:])
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+sys.exit(code)
+"""
 DVCIGNORE = "__pycache__\n*.pyc\n*.tmp\n"
 
 
@@ -33,8 +46,14 @@ def run(
     ] = None,
 ) -> None:
     """Read nothing; generate a dataset, train, evaluate and render, and write every file of the pipeline to FOLDER."""
+    from frcnn.files import locked
+
     prepare_folder(folder, framework.value if framework else None)
-    seconds = {stage: _reproduce(folder, stage) for stage in STAGES}
+    with locked(folder / ".dvc" / "frcnn-demo.lock", wait=False) as alone:
+        if not alone:
+            raise UserError(f"{folder}: another demo is running here; wait for it or stop it")
+        remove_broken(folder)
+        seconds = {stage: _reproduce(folder, stage) for stage in STAGES}
     _summarize(folder, seconds)
 
 
@@ -87,23 +106,48 @@ def _version() -> str:
     return f"frcnn {frcnn.__version__}, SHA-256 of its code {digest.hexdigest()}\n"
 
 
+def remove_broken(folder: Path) -> None:
+    """Remove what DVC refuses to read after it was killed: files that it writes in place, and does without."""
+    import json
+
+    import yaml
+    from dvc.rwlock import SCHEMA, Invalid
+    from dvc.schema import COMPILED_LOCKFILE_SCHEMA
+
+    lock, running = folder / "dvc.lock", folder / ".dvc" / "tmp" / "rwlock"
+    for path, load, check in ((lock, yaml.safe_load, COMPILED_LOCKFILE_SCHEMA), (running, json.loads, SCHEMA)):
+        try:
+            content = check(load(path.read_text(encoding="utf-8")))
+            whole = path == running or "stages" in content
+        except FileNotFoundError:
+            continue
+        except (ValueError, RecursionError, yaml.YAMLError, Invalid):
+            whole = False
+        if not whole:
+            path.unlink()
+            say(f"{path}: damaged, so removed; DVC writes it anew and reruns what it has not kept")
+
+
 def _reproduce(folder: Path, stage: str) -> float:
     """Have DVC bring a stage up to date; return the seconds it took."""
     binaries = Path(sys.executable).parent  # of this environment, which need not be activated
     environment = os.environ | {"PATH": f"{binaries}{os.pathsep}{os.environ.get('PATH', '')}"}
-    start = time.monotonic()
-    command = [sys.executable, "-m", "dvc", "repro", "--single-item", stage]
-    process = subprocess.Popen(command, cwd=folder, env=environment)
-    try:
-        status = process.wait()
-    except SystemExit as stop:
-        if stop.code == 128 + signal.SIGTERM:  # Ctrl-C has reached DVC and the stage already
-            process.terminate()
-        process.wait()
-        raise
+    begin = time.monotonic()
+    command = [sys.executable, "-c", DVC, "repro", "--single-item", stage]
+    with stop_on_signal():
+        # A process group of its own: each signal reaches DVC and the stage once, whoever sent it.
+        process = start(command, environment, cwd=folder, process_group=0, stdin=subprocess.DEVNULL)
+        [status] = wait_for_all([process], _signal_group).values()
+    if stop.received is not None:
+        raise SystemExit(128 + stop.received)
     if status:
         raise UserError(f"stage {stage} failed, see above; `frcnn demo {folder}` goes on from there")
-    return time.monotonic() - start
+    return time.monotonic() - begin
+
+
+def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:
+    """Have DVC and the stage stop: DVC waits for the stage after SIGINT, by SIGTERM it would die first."""
+    os.killpg(process.pid, signal.SIGKILL if number == signal.SIGKILL else signal.SIGINT)
 
 
 def _summarize(folder: Path, seconds: dict[str, float]) -> None:

@@ -18,7 +18,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 PR_SET_PDEATHSIG = 1  # Linux, prctl(2)
 ECHO = 1.0  # seconds within which a signal is the same one again: a parent of many threads dies once for each
 AGAIN = 0.1  # seconds until a stop that was not granted, or got swallowed, is tried again
-IMPORT = "<frozen importlib._bootstrap>"
+# What an exception must not cut short: an import, the start of a process.
+WHOLE = ("<frozen importlib._bootstrap>", "multiprocessing/popen_spawn_posix.py")
 
 
 class Stop:
@@ -63,13 +64,13 @@ def on_signal(number: int, frame: FrameType | None) -> None:
         return
     signal.signal(signal.SIGALRM, on_signal)
     signal.setitimer(signal.ITIMER_REAL, AGAIN)
-    if not _importing(frame) and not _leaving():
+    if not _in_whole(frame) and not _leaving():
         stop.raised = SystemExit(128 + stop.received)
         raise stop.raised
 
 
-def _importing(frame: FrameType | None) -> bool:
-    while frame is not None and frame.f_code.co_filename != IMPORT:
+def _in_whole(frame: FrameType | None) -> bool:
+    while frame is not None and not frame.f_code.co_filename.endswith(WHOLE):
         frame = frame.f_back
     return frame is not None
 

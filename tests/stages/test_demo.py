@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ from frcnn.errors import UserError
 from frcnn.params import load_params
 from frcnn.presets import commented_params
 from stages import demo
-from tests.factories import ROOT
+from tests.factories import ROOT, start, wait_for
 
 REDUCED = {
     ("download", "synthetic", "train_images"): 12,
@@ -83,6 +84,75 @@ def test_everything_is_there(finished: tuple[Path, str]) -> None:
 @pytest.mark.slow
 def test_a_second_call_says_up_to_date(finished: tuple[Path, str]) -> None:
     assert frcnn_demo(finished[0]).count("up to date") == 7
+
+
+LOCK, RUNNING = "dvc.lock", ".dvc/tmp/rwlock"  # DVC writes both in place
+GOOD = {
+    LOCK: "schema: '2.0'\nstages:\n  detect:\n    cmd: frcnn detect\n    deps:\n    - path: params.yaml\n",
+    RUNNING: '{"read": {}, "write": {"data/anchors.h5": {"pid": 1, "cmd": "repro"}}}',
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "stays"),
+    [
+        (LOCK, b"", False),
+        (LOCK, GOOD[LOCK].encode()[:16], False),  # without stages
+        (LOCK, GOOD[LOCK].encode()[:34], False),  # a stage without its command
+        (LOCK, GOOD[LOCK].encode() + b"   - {", False),
+        (LOCK, bytes(64), False),
+        (LOCK, b"\xff\xfe", False),
+        (LOCK, b"[" * 100_000, False),
+        (LOCK, GOOD[LOCK].encode(), True),
+        (RUNNING, b"", False),
+        (RUNNING, GOOD[RUNNING].encode()[:-9], False),
+        (RUNNING, b"[]", False),
+        (RUNNING, GOOD[RUNNING].encode(), True),
+    ],
+)
+def test_what_a_kill_of_dvc_left_is_removed(
+    tmp_path: Path, name: str, content: bytes, stays: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / ".dvc" / "tmp").mkdir(parents=True)
+    (tmp_path / name).write_bytes(content)
+    demo.remove_broken(tmp_path)
+    assert (tmp_path / name).exists() == stays
+    assert capsys.readouterr().out.count(f"{tmp_path / name}: damaged, so removed;") == (not stays)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [LOCK, RUNNING])
+def test_the_demo_goes_on_after_a_kill_of_dvc(finished: tuple[Path, str], name: str) -> None:
+    (finished[0] / name).write_bytes(b"")
+    assert f"{name}: damaged, so removed" in frcnn_demo(finished[0])
+    assert frcnn_demo(finished[0]).count("up to date") == 7
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_the_demo_alone_ends_dvc_and_the_stage(tmp_path: Path, number: signal.Signals) -> None:
+    folder = tmp_path / "demo"
+    demo.prepare_folder(folder)
+    reduce(folder / "params.yaml")
+    process = start(tmp_path, "frcnn", "demo", str(folder), **environment())
+    wait_for(folder / "checkpoints" / "phase1" / "lock", process)
+    second = start(tmp_path, "frcnn", "demo", str(folder), **environment())
+    assert second.communicate()[1].endswith("demo: another demo is running here; wait for it or stop it\n")
+    process.send_signal(number)
+    stderr = process.communicate(timeout=60)[1]
+    assert process.returncode == 128 + number
+    assert stderr.splitlines()[-1] == f"stopped by {number.name}"
+    assert "Traceback" not in stderr
+    running = [path.parent for path in Path("/proc").glob("[0-9]*/cwd") if is_link_to(path, folder)]
+    assert running == []
+    frcnn_demo(folder)
+
+
+def is_link_to(path: Path, target: Path) -> bool:
+    try:
+        return path.readlink() == target
+    except OSError:
+        return False
 
 
 @pytest.mark.slow
