@@ -83,12 +83,14 @@ def run(
         say(", ".join(f"{key} {value}" for key, value in about.items() if value))
         for part in parts:
             for title, measurements in PARTS[part](setup).items():
-                say(f"\n{title}\n{_table(measurements)}")
+                for line in ("", title, *_table(measurements).splitlines()):
+                    say(line)
                 tables.append(pd.DataFrame(measurements).assign(**about))
                 tables[-1].insert(0, "part", title)
     figures = pd.concat(tables)
     write_text(out, figures.to_csv(index=False, float_format="%.6g"))
-    say(f"\n{out}: {len(figures)} figures")
+    say("")
+    say(f"{out}: {len(figures)} figures")
 
 
 def _parse_parts(only: str) -> list[str]:

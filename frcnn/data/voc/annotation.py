@@ -27,7 +27,7 @@ MOST_BYTES = 16 << 20
 ENCODING = re.compile(rb"""(?:\xef\xbb\xbf)?<\?xml[^>]*?\sencoding\s*=\s*["']([\w.-]+)["']""")
 OF_EXPAT = {"utf-8", "utf-16", "iso-8859-1", "us-ascii"}
 # An encoding in which these mean something else is no encoding of XML here: UTF-7, escapes of Python, Internet names.
-SAME_IN_ALL = bytes(range(0x20, 0x7F)) + rb" \u0041.xn--nxa"
+SAME_IN_ALL = bytes(range(0x20, 0x7F)).replace(b"\\", rb"\u0041") + b".xn--nxa"
 BOM = b"\xef\xbb\xbf"
 Report = Callable[[Kind, str], None]
 
