@@ -5,6 +5,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -37,8 +40,8 @@ def ranks(process: subprocess.Popen[str]) -> dict[int, int]:
     found = {}
     for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
         environment = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
-        [rank] = [entry for entry in environment if entry.startswith(b"RANK=")]
-        found[int(rank.removeprefix(b"RANK="))] = int(child)
+        for rank in [entry for entry in environment if entry.startswith(b"RANK=")]:
+            found[int(rank.removeprefix(b"RANK="))] = int(child)
     return found
 
 
@@ -133,6 +136,71 @@ def test_detections_are_the_same_bytes_and_a_bad_picture_is_told_once(detectable
     assert (code, stdout, len(stderr)) == (2, [], 1)
     assert "test_00003.jpg: unreadable picture" in stderr[0]
     assert not (detectable / "3.h5").exists()
+
+
+def alive(pid: int) -> bool:
+    """Tell whether a process runs; one that nobody asked about yet does not."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+def listening(pids: Iterable[int]) -> set[str]:
+    """Return the addresses, in hexadecimal, on which processes listen."""
+    found, inodes = set(), set()
+    for pid in pids:
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(OSError):
+                inodes.add(str(link.readlink()).removeprefix("socket:[").removesuffix("]"))
+    for name in ("tcp", "tcp6"):
+        for line in Path(f"/proc/self/net/{name}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and fields[9] in inodes:
+                found.add(fields[1].partition(":")[0])
+    return found
+
+
+LOOPBACK = {"0100007F", "00000000000000000000000001000000", "0000000000000000FFFF00000100007F"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [[*TRAIN, "-S", "train_phase1.epochs=60"], ["detect", *options(DETECT)]])
+def test_nothing_listens_for_other_machines_and_the_meeting_place_is_private(
+    tmp_path: Path, dataset: Path, params: Params, command: list[str]
+) -> None:
+    folder = training_folder(tmp_path / "work", dataset)
+    write_random_weights(folder / "data" / "models" / "phase2.safetensors", dataset, params)
+    meeting = tmp_path / "meeting"
+    meeting.mkdir()
+    process = start(folder, *FRCNN, *command, "--nproc", "2", OMP_NUM_THREADS="1", TMPDIR=str(meeting))
+    seen: set[str] = set()
+    modes: set[int] = set()
+    while process.poll() is None and not (folder / "checkpoints" / "phase1" / "last.pt").exists():
+        with suppress(OSError):
+            seen |= listening([process.pid, *ranks(process).values()])
+            modes |= {path.stat().st_mode & 0o777 for path in meeting.glob("frcnn-*")}
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)  # nothing where it has ended
+    code, _, stderr = finish(process)
+    assert code == (143 if command[0] == "train" else 0), stderr
+    assert seen, "they talk over sockets"
+    assert seen <= LOOPBACK
+    assert modes == {0o700}
+    assert not any(meeting.glob("frcnn-*"))
+
+
+@pytest.mark.slow
+def test_processes_end_with_their_launcher(tmp_path: Path, dataset: Path) -> None:
+    folder = training_folder(tmp_path / "work", dataset)
+    process = begin(folder, [*FRCNN, *TRAIN, "--nproc", "2", "-S", "train_phase1.epochs=60"])
+    wait_for(folder / "checkpoints" / "phase1" / "last.pt", process)
+    processes = ranks(process)
+    process.kill()
+    process.communicate(timeout=60)  # waits until nobody holds the pipes any more
+    deadline = time.monotonic() + 60
+    while any(map(alive, processes.values())):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize(
