@@ -4,7 +4,9 @@ No random state is carried along, so a run that was interrupted goes on with the
 number of loading workers changes nothing.
 """
 
+import os
 import signal
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +29,7 @@ from frcnn.training.minibatch import sample_anchors
 from frcnn.training.picture_cache import PictureCache
 
 SHUFFLE, FLIP_AND_SAMPLE = 0, 1  # streams of random numbers
+LONGEST_TMPDIR = 70  # bytes; torch's loading processes pass memory over a socket there, whose name has at most 103
 POOL = 4  # batches: less padding than 5% of VOC's pixels at batch 16, and neighbors still change by chance
 
 
@@ -106,7 +109,15 @@ class EpochBatches(Dataset[Any]):
 
 
 def loader(batches: EpochBatches, start: int, workers: int, pin: bool) -> DataLoader[Any]:
-    """Return an iterable over the inputs of the batches from `start` on, in order."""
+    """Return an iterable over the inputs of the batches from `start` on, in order.
+
+    Raises:
+        UserError: loading processes would wait for each other for ever, as the name of the folder for temporary files
+            is too long for their sockets.
+    """
+    if workers and len(os.fsencode(tempfile.gettempdir())) > LONGEST_TMPDIR:
+        remedy = "set TMPDIR to a shorter path, or use --workers 0"
+        raise UserError(f"{tempfile.gettempdir()}: too long a path for loading processes; {remedy}")
     return DataLoader(
         batches,
         batch_size=None,

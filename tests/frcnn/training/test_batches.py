@@ -147,6 +147,16 @@ def test_single_images_are_never_padded(source: Source) -> None:
         assert batch.images.shape == (1, batch.sizes[0][1], batch.sizes[0][0], 3)
 
 
+def test_a_folder_whose_name_is_too_long_for_sockets(
+    source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PyTorch would wait for ever."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / ("n" * 80)))
+    assert list(loader(epoch(source), 0, workers=0, pin=False))
+    with pytest.raises(UserError, match="n: too long a path for loading processes; set TMPDIR to a shorter path, or"):
+        loader(epoch(source), 0, workers=2, pin=False)
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_cache_changes_no_batch_and_spares_reading(source: Source, workers: int) -> None:
     cached = replace(source, cache=PictureCache(source.targets.size))
