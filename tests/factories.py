@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, Thread
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import h5py
 import numpy as np
 import torch
 from PIL import Image
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from frcnn.anchors.label import label_annotation, label_image
 from frcnn.anchors.targets import join_images, provenance_of, write_targets
+from frcnn.checksums import BLANK, append_checksum
 from frcnn.data.voc.dataset import VocDataset
 from frcnn.detector.batch import Batch
 from frcnn.detector.config import detector_config
@@ -118,6 +120,16 @@ def training_folder(folder: Path, dataset: Path) -> Path:
 def results(folder: Path) -> list[bytes]:
     """Return weights and log of phase 1."""
     return [(folder / name).read_bytes() for name in RESULTS]
+
+
+@contextmanager
+def edited(path: Path) -> Iterator[h5py.File]:
+    """Open a file of arrays to change it, and give it the checksum of what it then holds."""
+    content = path.read_bytes()
+    path.write_bytes(content[: -len(BLANK)])
+    with h5py.File(path, "a") as file:
+        yield file
+    append_checksum(path)
 
 
 def write_random_weights(path: Path, dataset: Path, params: Params) -> Path:

@@ -1,6 +1,7 @@
 """anchors.h5: the RPN's targets of a split, for every image and its mirror image.
 
-Attributes: schema "frcnn-anchors", version, provenance (JSON: what it was made from), class_names (JSON).
+Attributes: schema "frcnn-anchors", version, provenance (JSON: what it was made from), class_names (JSON). The
+file ends with a checksum.
 Datasets, N images, flat arrays with offsets as in CSR:
 
     image_id (N,) text      size_original (N, 2), size (N, 2) int32: width, height      gt_offsets (N+1,) int64
@@ -11,27 +12,29 @@ Datasets, N images, flat arrays with offsets as in CSR:
     negative_offsets (N+1,) int64   negative_bits (B,) uint8: one bit per anchor of the image's own grid
 """
 
-import io
-import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from frcnn.anchors.label import LabeledImage, Labels
+from frcnn.array_file import divides, from_json, read_arrays, text_array, texts_of, write_arrays
 from frcnn.arrays import offsets
 from frcnn.backbones import BACKBONES
 from frcnn.data.voc.annotation import Annotation
 from frcnn.errors import UserError
-from frcnn.files import atomic_path
-from frcnn.messages import differences, first_few
+from frcnn.messages import differences, first_few, first_line
 from frcnn.params import Params, to_dict
 
-SCHEMA, VERSION = "frcnn-anchors", 2
-ARRAYS = ("size_original", "size", "gt_offsets", "gt_labels")
+SCHEMA, VERSION = "frcnn-anchors", 3
+REMEDY = "run `frcnn anchors`"
+ARRAYS = {"size_original": np.int32, "size": np.int32, "gt_offsets": np.int64, "gt_labels": np.int64}
+TYPES = {
+    "gt_boxes": np.float32, "positive_offsets": np.int64, "positive_index": np.int32, "positive_delta": np.float32,
+    "negative_offsets": np.int64, "negative_bits": np.uint8,
+}  # fmt: skip
 VARIANTS = ("identity", "mirror")
 
 
@@ -113,18 +116,11 @@ def write_targets(path: Path, targets: AnchorTargets, provenance: dict[str, Any]
     Raises:
         UserError: the file cannot be written.
     """
-    content = io.BytesIO()  # HDF5 itself does not report a full disk
-    with h5py.File(content, "w", libver=("earliest", "v110")) as file:  # the first format keeps no times
-        file.attrs.update(schema=SCHEMA, version=VERSION)
-        file.attrs.update(provenance=_dumps(provenance), class_names=_dumps(targets.class_names))
-        file.create_dataset("image_id", data=targets.image_ids, dtype=h5py.string_dtype())
-        for name in ARRAYS:
-            file.create_dataset(name, data=getattr(targets, name))
-        for group in VARIANTS:
-            for field in fields(Variant):
-                file.create_dataset(f"{group}/{field.name}", data=getattr(getattr(targets, group), field.name))
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(content.getvalue())
+    attributes = {"schema": SCHEMA, "version": VERSION, "provenance": provenance, "class_names": targets.class_names}
+    arrays = {"image_id": text_array(targets.image_ids)} | {name: getattr(targets, name) for name in ARRAYS}
+    for group in VARIANTS:
+        arrays |= {f"{group}/{name}": array for name, array in vars(getattr(targets, group)).items()}
+    write_arrays(path, attributes, arrays)
 
 
 def read_targets(path: Path, provenance: dict[str, Any] | None = None) -> AnchorTargets:
@@ -136,21 +132,53 @@ def read_targets(path: Path, provenance: dict[str, Any] | None = None) -> Anchor
     Raises:
         UserError: no such file, not of this schema or version, or made from something else.
     """
+    attributes, arrays = read_arrays(path, REMEDY)
+    if attributes.get("schema") != SCHEMA or attributes.get("version") != VERSION:
+        raise UserError(f"{path}: not an anchors file of version {VERSION}; {REMEDY} again")
     try:
-        with h5py.File(path, "r") as file:
-            if file.attrs.get("schema") != SCHEMA or file.attrs.get("version") != VERSION:
-                raise UserError(f"{path}: not an anchors file of version {VERSION}; run `frcnn anchors` again")
-            changed = differences(json.loads(file.attrs["provenance"]), provenance or {})
-            if changed:
-                raise UserError(f"{path}: made with {first_few(changed, 6)}; run `frcnn anchors` again")
-            arrays = [file[name][()] for name in ARRAYS]
-            groups = [Variant(*(file[f"{group}/{field.name}"][()] for field in fields(Variant))) for group in VARIANTS]
-            ids = [text.decode() for text in file["image_id"][()]]
-            return AnchorTargets(ids, json.loads(file.attrs["class_names"]), *arrays, *groups)
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file; run `frcnn anchors` first") from error
-    except (OSError, KeyError, json.JSONDecodeError) as error:
-        raise UserError(f"{path}: not a readable anchors file ({error}); run `frcnn anchors` again") from error
+        changed = differences(from_json(attributes, "provenance", dict), provenance or {})
+        groups = [Variant(*(arrays[f"{group}/{field.name}"] for field in fields(Variant))) for group in VARIANTS]
+        names = [str(name) for name in from_json(attributes, "class_names", list)]
+        flat = {name: arrays[name] for name in ARRAYS}
+        targets = AnchorTargets(texts_of(arrays["image_id"]), names, **flat, identity=groups[0], mirror=groups[1])
+        problem = next(_problems(targets), None)
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        problem = f"not as an anchors file should be ({first_line(error)})"
+    if problem:
+        raise UserError(f"{path}: {problem}; {REMEDY}")
+    if changed:
+        raise UserError(f"{path}: made with {first_few(changed, 6)}; {REMEDY} again")
+    return targets
+
+
+def _problems(targets: AnchorTargets) -> Iterator[str]:
+    """Yield what contradicts the schema."""
+    images, objects = len(targets), targets.gt_labels.size
+    if any(getattr(targets, name).dtype != dtype for name, dtype in ARRAYS.items()):
+        yield "an array is of another type"
+    for sizes in (targets.size, targets.size_original):
+        if sizes.shape != (images, 2) or (images and sizes.min() < 1):
+            yield "the sizes are not those of pictures"
+    if not divides(targets.gt_offsets, images, objects) or targets.gt_labels.shape != (objects,):
+        yield "offsets do not divide the objects among the images"
+    if objects and not 1 <= targets.gt_labels.min() <= targets.gt_labels.max() <= len(targets.class_names):
+        yield "a label names no class"
+    for variant in (targets.identity, targets.mirror):
+        positives, size = len(variant.positive_index), variant.negative_bits.size
+        if any(getattr(variant, name).dtype != dtype for name, dtype in TYPES.items()):
+            yield "an array is of another type"
+        if variant.gt_boxes.shape != (objects, 4) or variant.positive_delta.shape != (positives, 4):
+            yield "boxes, labels and deltas differ in length"
+        if not divides(variant.positive_offsets, images, positives) or not divides(
+            variant.negative_offsets, images, size
+        ):
+            yield "offsets do not divide the anchors among the images"
+        if not np.isfinite(variant.gt_boxes).all() or not np.isfinite(variant.positive_delta).all():
+            yield "a box or delta is not a finite number"
+        anchors = 8 * np.diff(variant.negative_offsets)  # at most, since one byte holds eight
+        most = np.repeat(anchors, np.diff(variant.positive_offsets))
+        if np.any(variant.positive_index < 0) or np.any(variant.positive_index >= most):
+            yield "an index names no anchor"
 
 
 def _join_labels(labels: Sequence[Labels]) -> Variant:
@@ -162,7 +190,3 @@ def _join_labels(labels: Sequence[Labels]) -> Variant:
         offsets([len(item.negative_bits) for item in labels]),
         np.concatenate([item.negative_bits for item in labels]),
     )
-
-
-def _dumps(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, ensure_ascii=False)

@@ -1,8 +1,8 @@
 """detections.h5: the boxes that a detector found on one split of a dataset.
 
-The file, version 3 (N images, D detections, C classes):
+The file, version 4 (N images, D detections, C classes):
 
-    attributes       format = "frcnn detections", version = 3, split, provenance (JSON: what they come from, see
+    attributes       format = "frcnn detections", version = 4, split, provenance (JSON: what they come from, see
                      `SplitDetections`)
     image_ids        (N,) UTF-8 text of fixed length, in the order of the split
     class_names      (C,) UTF-8 text of fixed length, without background
@@ -11,28 +11,27 @@ The file, version 3 (N images, D detections, C classes):
     scores           (D,) float32
     labels           (D,) int64, 1..C
 
-The same detections give the same bytes. A file whose name ends with .json holds COCO results instead
-(frcnn.detections.coco_results), which most other detectors can write.
+The file ends with a checksum (frcnn.checksums); the same detections give the same bytes. A file whose name ends with
+.json holds COCO results instead (frcnn.detections.coco_results), which most other detectors can write.
 """
 
-import io
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
+from frcnn.array_file import divides, from_json, read_arrays, text_array, texts_of, write_arrays
 from frcnn.data.voc.annotation import Annotation
 from frcnn.data.voc.dataset import VocDataset
 from frcnn.detections.coco_results import is_results, read_results, write_results
 from frcnn.detections.detections import SplitDetections
 from frcnn.errors import UserError
-from frcnn.files import atomic_path
 from frcnn.messages import first_few, first_line
 
-FORMAT, VERSION = "frcnn detections", 3
+FORMAT, VERSION = "frcnn detections", 4
+REMEDY = "run `frcnn detect`"
+DTYPES = {"offsets": np.int64, "boxes": np.float32, "scores": np.float32, "labels": np.int64}
 
 
 def write_detections(path: Path, detections: SplitDetections) -> None:
@@ -44,17 +43,13 @@ def write_detections(path: Path, detections: SplitDetections) -> None:
     if is_results(path):
         write_results(path, detections)
         return
-    # HDF5 in memory first: HDF5 reports a full disk only when it closes the file, and not as an OSError.
-    buffer = io.BytesIO()
-    with h5py.File(buffer, "w", libver=("earliest", "v110")) as file:  # the first format keeps no times
-        file.attrs["format"] = FORMAT
-        file.attrs["version"] = VERSION
-        file.attrs["split"] = detections.split
-        file.attrs["provenance"] = json.dumps(detections.provenance, sort_keys=True, ensure_ascii=False)
-        for name, values in _arrays(detections).items():
-            file.create_dataset(name, data=values, track_times=False)
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(buffer.getvalue())
+    attributes = {
+        "format": FORMAT,
+        "version": VERSION,
+        "split": detections.split,
+        "provenance": detections.provenance,
+    }
+    write_arrays(path, attributes, _arrays(detections))
 
 
 def read_detections(path: Path) -> SplitDetections:
@@ -63,26 +58,21 @@ def read_detections(path: Path) -> SplitDetections:
     Raises:
         UserError: no such file; not a detections file; another version; damaged.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: no such detections file; write it with: frcnn detect")
+    attributes, arrays = read_arrays(path, REMEDY)
+    _check_version(path, attributes)
     try:
-        with h5py.File(path, "r") as file:
-            _check_version(path, file.attrs)
-            detections = SplitDetections(
-                image_ids=_texts(file["image_ids"]),
-                class_names=_texts(file["class_names"]),
-                offsets=file["offsets"][()].astype(np.int64),
-                boxes=file["boxes"][()].astype(np.float32),
-                scores=file["scores"][()].astype(np.float32),
-                labels=file["labels"][()].astype(np.int64),
-                split=str(file.attrs["split"]),
-                provenance=dict(json.loads(file.attrs["provenance"])),
-            )
-    except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
-        raise UserError(f"{path}: damaged, or not HDF5 ({first_line(error)}); write it again: frcnn detect") from error
-    problem = _inconsistency(detections)
+        detections = SplitDetections(
+            image_ids=texts_of(arrays["image_ids"]),
+            class_names=texts_of(arrays["class_names"]),
+            **{name: arrays[name] for name in DTYPES},
+            split=str(attributes["split"]),
+            provenance=from_json(attributes, "provenance", dict),
+        )
+        problem = _inconsistency(detections)
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        problem = f"not as a detections file should be ({first_line(error)})"
     if problem:
-        raise UserError(f"{path}: {problem}; write it again: frcnn detect")
+        raise UserError(f"{path}: {problem}; {REMEDY}")
     return detections
 
 
@@ -139,8 +129,8 @@ def check_agreement(
 
 def _arrays(detections: SplitDetections) -> dict[str, np.ndarray]:
     return {
-        "image_ids": _fixed_length(detections.image_ids),
-        "class_names": _fixed_length(detections.class_names),
+        "image_ids": text_array(detections.image_ids),
+        "class_names": text_array(detections.class_names),
         "offsets": np.asarray(detections.offsets, np.int64),
         "boxes": np.asarray(detections.boxes, np.float32).reshape(-1, 4),
         "scores": np.asarray(detections.scores, np.float32),
@@ -148,33 +138,24 @@ def _arrays(detections: SplitDetections) -> dict[str, np.ndarray]:
     }
 
 
-def _fixed_length(texts: Sequence[str]) -> np.ndarray:
-    """Return UTF-8 bytes of one length, which, unlike HDF5's variable length, always lie in the file alike."""
-    encoded = [text.encode("utf-8") for text in texts]
-    length = max([1, *(len(text) for text in encoded)])
-    return np.array(encoded, dtype=h5py.string_dtype("utf-8", length))
-
-
-def _texts(dataset: h5py.Dataset) -> list[str]:
-    return [text.decode("utf-8") if isinstance(text, bytes) else str(text) for text in dataset[()]]
-
-
 def _check_version(path: Path, attributes: Mapping[str, Any]) -> None:
     if attributes.get("format") != FORMAT:
-        raise UserError(f"{path}: not a detections file; write one with: frcnn detect")
+        raise UserError(f"{path}: not a detections file; {REMEDY}")
     if attributes.get("version") != VERSION:
         raise UserError(
             f"{path}: version {attributes.get('version')} of the detections file, but this program reads {VERSION}; "
-            "write it again: frcnn detect"
+            f"{REMEDY} again"
         )
 
 
 def _inconsistency(detections: SplitDetections) -> str | None:
     """Return what contradicts the schema in a file that could be read, or None."""
-    count, offsets, ids = len(detections.scores), detections.offsets, detections.image_ids
-    if detections.boxes.shape != (count, 4) or detections.labels.shape != (count,):
+    count, offsets, ids = detections.scores.size, detections.offsets, detections.image_ids
+    if detections.boxes.shape != (count, 4) or {detections.labels.shape, detections.scores.shape} != {(count,)}:
         return "boxes, scores and labels differ in length"
-    if len(offsets) != len(ids) + 1 or offsets[0] != 0 or offsets[-1] != count or np.any(np.diff(offsets) < 0):
+    if any(getattr(detections, name).dtype != dtype for name, dtype in DTYPES.items()):
+        return "an array is of another type"
+    if not divides(offsets, len(ids), count):
         return "offsets do not divide the rows among the images"
     if len(set(ids)) != len(ids):
         return "an image stands in it twice"

@@ -1,25 +1,23 @@
 """Weights files of this project: one .safetensors that describes itself.
 
 Arrays have the names and layouts of the PyTorch network's `state_dict()`, float32 (but for counters). The only metadata
-key, `frcnn`, is a JSON object: schema, version, library (version), config (`DetectorConfig`), provenance (digests and
-parameters that the weights were made from). Files of version 2, with other names of parameters, are read, too.
+key, `frcnn`, is a JSON object: schema, version, library (version), checksum, config (`DetectorConfig`), provenance
+(digests and parameters that the weights were made from). Files of versions 2 (other names of parameters) and 3 (no
+checksum) are read, too.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-
 from frcnn.detector.config import DetectorConfig
 from frcnn.detector.interfaces import Weights
-from frcnn.detector.tensor_file import read_header, read_tensors, write_tensors
+from frcnn.detector.tensor_file import read_tensors, write_tensors
 from frcnn.errors import UserError
 from frcnn.messages import first_few
 from frcnn.params import from_dict, to_dict
 
-SCHEMA, VERSION = "frcnn-weights", 3
+SCHEMA, VERSION = "frcnn-weights", 4
 # Where the parameters of `model` in version 2 are now.
 MOVED = {
     "proposal_min_size": ("proposals", "min_size"),
@@ -43,29 +41,18 @@ def write_weights(path: Path, config: DetectorConfig, weights: Weights, provenan
 
 
 def read_weights(path: Path) -> tuple[DetectorConfig, Weights]:
-    """Read a detector: its configuration and its arrays, of which nothing is checked yet.
+    """Read a detector: its configuration, whose absent keys take their defaults, and its arrays.
 
     Raises:
-        UserError: see `read_config`.
-    """
-    return read_config(path), read_tensors(path)
-
-
-def read_config(path: Path) -> DetectorConfig:
-    """Return the configuration in a weights file without reading its arrays; absent keys take their defaults.
-
-    Raises:
-        UserError: no such file, not a weights file, or one of a later version.
+        UserError: no such file, damaged, not a weights file, one of a later version, or with infinity or NaN.
     """
     try:
-        header = read_header(path)
+        header, weights = read_tensors(path, sealed_from=4)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such weights file; train first, or name another") from error
-    except (OSError, SafetensorError, json.JSONDecodeError) as error:
-        raise UserError(f"{path}: not a readable weights file ({error})") from error
-    if header.get("schema") != SCHEMA or header.get("version") not in (2, VERSION):
+    if header.get("schema") != SCHEMA or header.get("version") not in range(2, VERSION + 1):
         raise UserError(f"{path}: not a weights file of this project, version 2 to {VERSION}; train again")
-    return from_dict(DetectorConfig, _upgrade(header["config"]), str(path))
+    return from_dict(DetectorConfig, _upgrade(header["config"]), str(path)), weights
 
 
 def check_fit(tensors: Mapping[str, Any], expected: Mapping[str, Any], source: str) -> None:

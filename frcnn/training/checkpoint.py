@@ -11,14 +11,17 @@ from typing import Any
 import torch
 
 import frcnn
+from frcnn.checksums import append_checksum, appended_fits
 from frcnn.errors import UserError
 from frcnn.files import atomic_path, locked
+from frcnn.messages import first_line
 
 # The code that training imports, and thus decides its result; a change of it makes a checkpoint void. A test compares.
 CODE = (
-    "__init__.py", "allocation.py", "anchors", "arrays.py", "backbones.py", "boxes.py", "data/__init__.py",
-    "data/resizing", "data/voc", "detections/__init__.py", "detections/detections.py", "detector", "distributed.py",
-    "errors.py", "files.py", "frameworks.py", "messages.py", "param_file.py", "params.py", "pytorch", "training",
+    "__init__.py", "allocation.py", "anchors", "array_file.py", "arrays.py", "backbones.py", "boxes.py", "checksums.py",
+    "data/__init__.py", "data/resizing", "data/voc", "detections/__init__.py", "detections/detections.py", "detector",
+    "distributed.py", "errors.py", "files.py", "frameworks.py", "messages.py", "param_file.py", "params.py", "pytorch",
+    "training",
 )  # fmt: skip
 KERAS_CODE = ("keras",)
 # It decides which epoch is best.
@@ -43,24 +46,48 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write a training state; the previous one stays whole until this one is.
 
     Raises:
-        UserError: it cannot be written.
+        UserError: it cannot be written, or a tensor holds infinity or NaN; the previous one stays.
     """
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
+    if name := next(_non_finite(state), None):
+        raise UserError(
+            f"{path}: not replaced, since {name} became infinite or NaN; train with a lower learning rate or a warm-up"
+        )
+    with atomic_path(path, durable=True) as temporary:
         try:
-            torch.save(state, file)
+            with temporary.open("wb") as file:
+                torch.save(state, file)
         except RuntimeError as error:  # what torch makes of a full disk
-            raise UserError(f"{path}: cannot be written: {str(error).partition(chr(10))[0]}") from error
+            raise UserError(f"{path}: cannot be written: {first_line(error)}") from error
+        append_checksum(temporary)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any] | None:
-    """Return the state of an earlier run, None where there is none, an empty one where it cannot be read."""
+    """Return the state of an earlier run, None where there is none, an empty one where it cannot be read.
+
+    Raises:
+        UserError: it is damaged.
+    """
     try:
+        fits = appended_fits(path)
+        if fits is None:
+            return {}
+        if not fits:
+            raise UserError(f"{path}: damaged, its checksum does not fit its content; start again with --fresh")
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         return None
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError):
         return {}
     return state if isinstance(state, dict) else {}
+
+
+def _non_finite(state: Any, name: str = "") -> Iterator[str]:
+    """Yield the names of tensors with infinity or NaN in nested dictionaries."""
+    if isinstance(state, dict):
+        for key, value in state.items():
+            yield from _non_finite(value, f"{name}.{key}" if name else str(key))
+    elif isinstance(state, torch.Tensor) and not torch.isfinite(state).all():
+        yield name
 
 
 @contextmanager

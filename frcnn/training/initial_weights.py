@@ -2,10 +2,10 @@
 
 They come as a state dict saved by torch, or as the .safetensors file that `frcnn import-weights` makes of other files:
 arrays of backbone and head, float32, and one metadata key `frcnn`, a JSON object: schema, version, library (version),
-backbone, preprocessing (what pictures the weights expect), provenance (SHA-256 and layout of the file imported).
+checksum, backbone, preprocessing (what pictures the weights expect), provenance (SHA-256 and layout of the
+file imported).
 """
 
-import json
 import pickle
 import re
 from pathlib import Path
@@ -13,16 +13,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from frcnn.detector.config import DetectorConfig, Preprocessing
 from frcnn.detector.interfaces import Weights
-from frcnn.detector.tensor_file import read_header, read_tensors, write_tensors
+from frcnn.detector.tensor_file import read_tensors, require_finite, write_tensors
 from frcnn.errors import UserError
 from frcnn.params import from_dict, to_dict
 
-SCHEMA, VERSION = "frcnn-initial-weights", 1
+SCHEMA, VERSION = "frcnn-initial-weights", 2
 # The classifier of 1,000 ImageNet classes, which a detector has no use for.
 UNUSED = ("classifier.6.", "fc.")
 COUNTER = "num_batches_tracked"  # of batch norms, in some files only and used by none
@@ -38,13 +37,14 @@ def read_initial(path: Path, config: DetectorConfig) -> Weights:
         UserError: no such file, of no such format, or made for another backbone or other pictures.
     """
     if _is_safetensors(path):
-        _check_header(path, config)
-        arrays = read_tensors(path)
+        header, arrays = read_tensors(path, sealed_from=2)
+        _check_header(path, header, config)
     else:
         tensors = read_torch(path)
         if not isinstance(tensors, dict) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
             raise UserError(f"{path}: holds no plain state dict of tensors; make one with `frcnn import-weights`")
         arrays = {name: tensor.float().numpy() for name, tensor in tensors.items()}
+        require_finite(path, arrays)
     return {name: array for name, array in arrays.items() if not name.startswith(UNUSED) and not name.endswith(COUNTER)}
 
 
@@ -98,14 +98,10 @@ def _is_safetensors(path: Path) -> bool:
         return False  # reading says what is wrong
 
 
-def _check_header(path: Path, config: DetectorConfig) -> None:
-    try:
-        header = read_header(path)
-    except (OSError, SafetensorError, json.JSONDecodeError) as error:
-        raise UserError(f"{path}: not a readable file of initial weights ({error})") from error
-    if header.get("schema") != SCHEMA or header.get("version") != VERSION:
+def _check_header(path: Path, header: dict[str, Any], config: DetectorConfig) -> None:
+    if header.get("schema") != SCHEMA or header.get("version") not in range(1, VERSION + 1):
         raise UserError(
-            f"{path}: not initial weights of version {VERSION} ({header.get('schema', 'no schema')}); "
+            f"{path}: not initial weights of version 1 to {VERSION} ({header.get('schema', 'no schema')}); "
             "make them with `frcnn import-weights`"
         )
     if header["backbone"] != config.model.backbone:

@@ -106,10 +106,13 @@ def train_phase(
     Raises:
         Interrupted: `should_stop` said so.
         NonFiniteLoss: the last checkpoint is kept.
-        UserError: other processes read another checkpoint or other data.
+        UserError: the checkpoint is damaged, weights became infinite or NaN, or other processes read another
+            checkpoint or other data.
     """
     state = _State()
-    notify(_resume(learner, job, state))
+    with distributed.main_first():  # which tells if it is damaged
+        said = _resume(learner, job, state)
+    notify(said)
     distributed.require_same(
         (job.fingerprint, state.step, state.epoch),
         f"{job.checkpoint}: not what the main process has; all need the same data, weights and checkpoints",

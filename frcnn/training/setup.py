@@ -10,7 +10,6 @@ from frcnn.data.voc.annotation import Annotation
 from frcnn.data.voc.dataset import VocDataset
 from frcnn.detector.config import DetectorConfig, detector_config
 from frcnn.detector.interfaces import Learner
-from frcnn.detector.weights_file import read_config
 from frcnn.errors import UserError
 from frcnn.files import sha256_file
 from frcnn.frameworks import Backend, choose_backend, initial_network, load_network
@@ -107,10 +106,11 @@ def _starting_network(phase: int, config: DetectorConfig, params: Params, path: 
         return network, "none" if path is None else sha256_file(path)
     if path is None or not path.is_file():
         raise UserError(f"{path}: no such file; run `frcnn train --phase 1` first")
-    changed = differences(to_dict(read_config(path)), to_dict(config))
+    network = load_network(path)
+    changed = differences(to_dict(network.config), to_dict(config))
     if changed:
         raise UserError(f"{path}: trained with {first_few(changed, 6)}; run `frcnn train --phase 1` again")
-    return load_network(path), sha256_file(path)
+    return network, sha256_file(path)
 
 
 def _held_out(params: Params, dataset: VocDataset, targets: AnchorTargets) -> list[Annotation]:

@@ -16,8 +16,8 @@ LONGEST_FILE, LONGEST_FUNCTION = 350, 60
 # Each room may import those before it, and of its own.
 ROOMS = (
     ("__init__", "allocation", "arrays", "backbones", "boxes", "errors", "files", "messages", "parallel", "param_file"),
-    ("params", "presets", "distributed"),
-    ("fetching", "pretrained", "data/voc"),
+    ("params", "presets", "distributed", "checksums"),
+    ("fetching", "pretrained", "data/voc", "array_file"),
     ("data/resizing", "data/checks", "sources", "picture_sources"),
     ("anchors", "detections/detections"),
     ("detections", "evaluation", "report", "detector"),

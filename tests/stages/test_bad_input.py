@@ -10,14 +10,13 @@ import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
-import h5py
 import pytest
 import torch
 
 from frcnn.params import PRESETS, Params
 from frcnn.sources.layout import MARKER
 from stages.anchors import run as anchors_stage
-from tests.factories import Command, write_random_weights
+from tests.factories import Command, edited, write_random_weights
 
 ARCHIVE = Path("set.tar")
 
@@ -88,7 +87,7 @@ def escaping_archive(work: Path) -> None:
 
 
 def other_version(work: Path) -> None:
-    with h5py.File(work / "data/anchors.h5", "a") as file:
+    with edited(work / "data/anchors.h5") as file:
         file.attrs["version"] = 0
 
 
@@ -147,7 +146,7 @@ CASES = {
         f"train --phase 2 {SMALL} --device cpu",
         "run `frcnn train --phase 1` first",
     ),
-    "no anchors file": (remove("data/anchors.h5"), TRAIN, "anchors.h5: no such file; run `frcnn anchors` first"),
+    "no anchors file": (remove("data/anchors.h5"), TRAIN, "anchors.h5: no such file; run `frcnn anchors`"),
     "anchors of other parameters": (
         nothing,
         f"{TRAIN} -S anchors.rpn_positive_iou=0.6",
@@ -159,7 +158,11 @@ CASES = {
         'anchors.h5: made with dataset "',
     ),
     "anchors of another version": (other_version, TRAIN, "not an anchors file of version"),
-    "truncated anchors": (cut("data/anchors.h5", 3000), TRAIN, "not a readable anchors file"),
+    "truncated anchors": (
+        cut("data/anchors.h5", 3000),
+        TRAIN,
+        "anchors.h5: damaged, cut off, or not a file of this version",
+    ),
     "truncated picture": (cut(PICTURE, 900), "detect --device cpu", "test_00002.jpg"),
     "unreadable picture": (write(PICTURE, "no picture"), "detect --device cpu", "test_00002.jpg"),
     "missing picture": (remove(PICTURE), "detect --device cpu", "no picture of test_00002"),

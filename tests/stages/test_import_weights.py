@@ -13,8 +13,8 @@ from PIL import Image
 from frcnn.data.voc.dataset import VOC_CLASSES
 from frcnn.detector.config import PREPROCESSING, detector_config
 from frcnn.detector.run import detect_pictures
-from frcnn.detector.tensor_file import read_header
-from frcnn.detector.weights_file import read_config
+from frcnn.detector.tensor_file import read_tensors
+from frcnn.detector.weights_file import read_weights
 from frcnn.errors import UserError
 from frcnn.params import Detect, Params, load_params
 from frcnn.pytorch.faster_rcnn import FasterRCNN
@@ -119,8 +119,8 @@ def test_a_detector_predicts_at_once(work: Path, frcnn) -> None:
     assert (code, err) == (0, "")
     assert out == "ours: detector, resnet50, 20 classes, from reference checkpoint"
     provenance = {"sha256": hashlib.sha256(Path("theirs").read_bytes()).hexdigest(), "layout": "reference checkpoint"}
-    assert read_header(Path("ours"))["provenance"] == provenance
-    config = read_config(Path("ours"))
+    assert read_tensors(Path("ours"), 0)[0]["provenance"] == provenance
+    config = read_weights(Path("ours"))[0]
     assert config.class_names == tuple(VOC_CLASSES)
     assert (config.model.backbone, config.model.norm, config.model.roi_pool.op) == ("resnet50", "frozen", "pool")
     assert (config.data.min_size, config.data.max_size, config.preprocessing) == (
@@ -146,7 +146,7 @@ def test_classes_of_a_list(work: Path, frcnn) -> None:
     ]
     Path("classes.txt").write_text("bolt\nwing nut\n\n")
     assert frcnn("import-weights", "theirs", "--out", "ours", "--classes", "classes.txt")[0] == 0
-    assert read_config(Path("ours")).class_names == ("bolt", "wing nut")
+    assert read_weights(Path("ours"))[0].class_names == ("bolt", "wing nut")
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from frcnn.anchors.targets import VARIANTS, AnchorTargets, join_images, read_tar
 from frcnn.data.voc.annotation import Annotation
 from frcnn.errors import UserError
 from frcnn.params import Anchors
+from tests.factories import edited
 
 ANCHORS = Anchors(anchor_sizes=(32.0, 64.0), anchor_ratios=(1.0,))
 GT = [np.zeros((0, 4), np.float32), np.array([[10, 10, 50, 60], [40, 8, 90, 70]], np.float32)]
@@ -68,15 +69,39 @@ def test_made_from_something_else(tmp_path: Path, change: dict[str, str], messag
 
 def test_another_version_truncated_or_absent(tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
-    with pytest.raises(UserError, match="no such file; run `frcnn anchors` first"):
+    with pytest.raises(UserError, match="no such file; run `frcnn anchors`"):
         read_targets(path)
     write_targets(path, make(), PROVENANCE)
     whole = path.read_bytes()
     path.write_bytes(whole[:1000])
-    with pytest.raises(UserError, match="not a readable anchors file"):
+    with pytest.raises(UserError, match="damaged, cut off"):
         read_targets(path)
     path.write_bytes(whole)
-    with h5py.File(path, "a") as file:
+    with edited(path) as file:
         file.attrs["version"] = 99
     with pytest.raises(UserError, match="not an anchors file of version"):
         read_targets(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "message"),
+    [
+        ("gt_offsets", [0, 2, 1], "offsets do not divide the objects"),
+        ("gt_labels", [9], "a label names no class"),
+        ("size", [[0, 5]], "the sizes are not those of pictures"),
+        ("identity/gt_boxes", [[np.nan, 0, 5, 5]], "not a finite number"),
+        ("mirror/positive_index", [1 << 30], "an index names no anchor"),
+        ("mirror/negative_offsets", [0, 1], "offsets do not divide the anchors"),
+    ],
+)
+def test_content_that_contradicts_itself(tmp_path: Path, name: str, values: list, message: str) -> None:
+    write_targets(tmp_path / "a.h5", make(), PROVENANCE)
+    with edited(tmp_path / "a.h5") as file:
+        array = file[name][()]
+        array[: len(values)] = values
+        if name.endswith("offsets"):
+            array = array[: len(values)]
+        del file[name]
+        file[name] = array
+    with pytest.raises(UserError, match=message):
+        read_targets(tmp_path / "a.h5")

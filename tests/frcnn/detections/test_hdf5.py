@@ -10,6 +10,7 @@ import pytest
 from frcnn.detections.detections import Detections, SplitDetections, join_detections
 from frcnn.detections.hdf5 import check_agreement, read_detections, write_detections
 from frcnn.errors import UserError
+from tests.factories import edited
 
 NOTHING = Detections(np.empty((0, 4)), np.empty(0), np.empty(0))
 ONE = Detections(np.array([[1.5, 2, 30, 40]]), np.array([0.75]), np.array([2]))
@@ -97,14 +98,14 @@ def broken_origin(file: h5py.File) -> None:
         (drop_boxes, "boxes"),
         (same_ids, "twice"),
         (later_version, "version 99"),
-        (broken_origin, "damaged"),
+        (broken_origin, "not as a detections file should be"),
         (other_format, "not a detections file"),
     ],
 )
 def test_changed_file_is_refused_in_one_line(tmp_path: Path, change, words: str) -> None:
     path = tmp_path / "d.h5"
     write_detections(path, packed(ONE, TWO))
-    with h5py.File(path, "a") as file:
+    with edited(path) as file:
         change(file)
     with pytest.raises(UserError, match=words) as caught:
         read_detections(path)
@@ -117,7 +118,33 @@ def test_truncated_file_is_refused(tmp_path: Path, keep: int) -> None:
     path = tmp_path / "d.h5"
     write_detections(path, packed(ONE, TWO))
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(UserError, match="damaged"):
+    with pytest.raises(UserError, match="damaged, cut off"):
+        read_detections(path)
+
+
+def test_no_byte_can_change_unnoticed(tmp_path: Path) -> None:
+    path = tmp_path / "d.h5"
+    write_detections(path, packed(ONE, TWO))
+    whole = path.read_bytes()
+    for place in np.random.default_rng(1).choice(len(whole), 200, replace=False):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+        with pytest.raises(UserError, match=r"d\.h5: damaged"):
+            read_detections(path)
+
+
+def test_data_in_another_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "d.h5"
+    (tmp_path / "secret").write_bytes(bytes(12))
+    write_detections(path, packed(ONE, TWO))
+    with edited(path) as file:
+        del file["scores"]
+        file.create_dataset("scores", (3,), np.float32, external=[(str(tmp_path / "secret"), 0, 12)])
+    with pytest.raises(UserError, match="the data of scores are not in the file"):
+        read_detections(path)
+    with edited(path) as file:
+        del file["scores"]
+        file["scores"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "scores")
+    with pytest.raises(UserError, match="not as a detections file should be"):
         read_detections(path)
 
 

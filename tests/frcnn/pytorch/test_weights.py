@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from frcnn.detector.tensor_file import read_header
+from frcnn.detector.tensor_file import read_tensors
 from frcnn.detector.weights_file import write_weights
 from frcnn.errors import UserError
 from frcnn.params import Params
@@ -22,7 +22,7 @@ def test_round_trip_and_same_bytes(params: Params, tmp_path: Path) -> None:
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
     loaded = load_model(tmp_path / "one")
     assert loaded.config == model.config
-    assert read_header(tmp_path / "one")["provenance"] == {"phase": 1}
+    assert read_tensors(tmp_path / "one", 0)[0]["provenance"] == {"phase": 1}
     assert list(loaded.state_dict()) == list(model.state_dict())
     for name, tensor in model.state_dict().items():
         torch.testing.assert_close(loaded.state_dict()[name], tensor, rtol=0, atol=0)

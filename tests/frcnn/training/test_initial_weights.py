@@ -134,13 +134,13 @@ def test_initial_weights_for_something_else(params: Params, tmp_path: Path, chan
 def test_a_safetensors_file_that_is_no_initial_weights(params: Params, tmp_path: Path) -> None:
     model, path = build(params), tmp_path / "w"
     write_weights(path, model.config, arrays_of(model), {})
-    with pytest.raises(UserError, match=r"not initial weights of version 1 \(frcnn-weights\)"):
+    with pytest.raises(UserError, match=r"not initial weights of version 1 to 2 \(frcnn-weights\)"):
         start(model, path)
     save_file({"a": torch.zeros(1)}, path)
-    with pytest.raises(UserError, match=r"not initial weights of version 1 \(no schema\)"):
+    with pytest.raises(UserError, match=r"not initial weights of version 1 to 2 \(no schema\)"):
         start(model, path)
     path.write_bytes((1000).to_bytes(8, "little") + b"{ broken")
-    with pytest.raises(UserError, match="not a readable file of initial weights"):
+    with pytest.raises(UserError, match="not a readable weights file"):
         start(model, path)
 
 

@@ -17,7 +17,7 @@ from frcnn.params import Params
 from frcnn.pytorch.faster_rcnn import FasterRCNN
 from frcnn.pytorch.learner import TorchLearner
 from frcnn.pytorch.optimizer import build_optimizer, set_learning_rate
-from frcnn.training.checkpoint import exclusive, fingerprint, load_checkpoint
+from frcnn.training.checkpoint import exclusive, fingerprint, load_checkpoint, save_checkpoint
 from frcnn.training.log import NonFiniteLoss
 from frcnn.training.loop import Interrupted, Job, Report, _keep_best, train_phase
 from frcnn.training.schedule import learning_rate
@@ -157,6 +157,29 @@ def test_a_checkpoint_of_something_else_or_a_broken_one_is_not_resumed(make: Mak
         assert "starting over" in said[0]
         assert len(steps) == 10
         assert bits(again) == bits(model)
+
+
+def test_a_damaged_checkpoint_is_refused(make: Make) -> None:
+    train(*make())
+    model, job = make()
+    content = bytearray(job.checkpoint.read_bytes())
+    content[len(content) // 2] ^= 1
+    job.checkpoint.write_bytes(content)
+    with pytest.raises(UserError, match=r"last.pt: damaged, its checksum .*--fresh"):
+        train(model, job)
+    assert job.checkpoint.read_bytes() == content
+
+
+def test_weights_that_became_infinite_are_not_saved(make: Make) -> None:
+    model, job = make(checkpoint_seconds=0)
+    with pytest.raises(Interrupted):
+        train(model, job, stop_after=3)
+    before = job.checkpoint.read_bytes()
+    state = load_checkpoint(job.checkpoint)
+    state["optimizer"]["state"][0]["exp_avg"][:] = torch.inf
+    with pytest.raises(UserError, match=r"optimizer.state.0.exp_avg became infinite or NaN; train with a lower"):
+        save_checkpoint(job.checkpoint, state)
+    assert job.checkpoint.read_bytes() == before
 
 
 def test_a_checkpoint_of_other_parameters_names_them(make: Make) -> None:
