@@ -36,10 +36,12 @@ def run(
     from frcnn.data.voc.dataset import VocDataset
     from frcnn.parallel import mapper
     from frcnn.params import load_params
+    from frcnn.unchanged import watch
 
     from .terminal.console import say, track
 
     params = load_params(params_file, overrides or ())
+    require_unchanged = watch("anchors", params_file, overrides or (), params, [dataset])
     workers = os.cpu_count() or 1 if workers is None else workers
     split, voc = params.splits.train, VocDataset(dataset)
     annotations = voc.annotations(split, params.data.box_convention, workers)
@@ -49,6 +51,7 @@ def run(
         labels = parallel(partial(label_annotation, params=params), annotations)
         labeled = list(track(labels, "labeling anchors", len(annotations)))
     targets = join_images(annotations, labeled, voc.class_names)
+    require_unchanged()
     write_targets(out, targets, provenance_of(params, voc.class_names, voc.split_sha256(split)))
     for annotation, image in zip(annotations[:render], labeled, strict=False):
         _draw(annotation, image, params, renders)

@@ -48,9 +48,11 @@ def run(
     from frcnn.errors import UserError
     from frcnn.files import sha256_file
     from frcnn.frameworks import load_detector
+    from frcnn.unchanged import watch
 
     from .terminal.console import say, track
 
+    require_unchanged = watch("detect", params_file, overrides or (), params, [dataset, weights])
     split = split or params.splits.test
     with member(device):
         with distributed.main_first():
@@ -73,6 +75,7 @@ def run(
             }
             images = [by_order[rank] for rank in np.argsort(order)]
             joined = join_detections(ids, data.class_names, images, split, provenance)
+            require_unchanged()
             write_detections(out, joined)
             say(f"{out}: {len(ids)} images of {split}, {len(joined.scores)} detections")
 

@@ -27,14 +27,18 @@ def run(
     from frcnn.files import atomic_folder, write_text
     from frcnn.params import load_params
     from frcnn.sources.layout import MARKER
+    from frcnn.unchanged import watch
 
-    download = load_params(params_file, overrides or ()).download
+    params = load_params(params_file, overrides or ())
+    require_unchanged = watch("download", params_file, overrides or (), params, [])
+    download = params.download
     with atomic_folder(dataset, MARKER) as scratch:
         if download.source == "synthetic":
             _draw(download.synthetic, scratch / "new", (os.cpu_count() or 1) if workers is None else workers)
         else:
             _install(download, dataset, scratch)
         write_text(scratch / "new" / MARKER, MADE_BY)
+        require_unchanged()
     _say_counts(dataset)
 
 

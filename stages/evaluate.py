@@ -31,12 +31,14 @@ def run(
     from frcnn.evaluation.curves import draw_curves
     from frcnn.evaluation.tables import ap_table, curve_table
     from frcnn.evaluation.voc_ap import evaluate, mean_ap, summarize
-    from frcnn.files import write_text
+    from frcnn.files import locked, write_text
     from frcnn.params import load_params
+    from frcnn.unchanged import watch
 
     from .terminal.console import say
 
     params = load_params(params_file, overrides or ())
+    require_unchanged = watch("evaluate", params_file, overrides or (), params, [dataset, detections])
     threshold = params.evaluate.iou_threshold
     found, annotations = read_with_annotations(
         detections, VocDataset(dataset), split or params.splits.test, params.data.box_convention
@@ -49,11 +51,14 @@ def run(
 
         coco = evaluate_coco(annotations, found)
         summary["COCO"] = coco.metrics
-    write_text(metrics / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-    write_text(metrics / "ap_per_class.csv", ap_table(results, coco.ap if coco else None))
-    write_text(metrics / "pr_curves.csv", curve_table(results))
-    draw_curves(curves, results, threshold)
-    print_table(metrics)
+    metrics.mkdir(parents=True, exist_ok=True)
+    with locked(metrics / ".evaluate.lock", wait=True):  # so that all files are of one run
+        require_unchanged()
+        write_text(metrics / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        write_text(metrics / "ap_per_class.csv", ap_table(results, coco.ap if coco else None))
+        write_text(metrics / "pr_curves.csv", curve_table(results))
+        draw_curves(curves, results, threshold)
+        print_table(metrics)
     if coco:
         _say_coco(coco)
     counts = ", ".join(f"{summary[what]} {what}" for what in ("images", "objects", "detections"))

@@ -34,10 +34,12 @@ def run(
     from frcnn.files import atomic_folder
     from frcnn.params import load_params
     from frcnn.report.drawing import contact_sheet, draw
+    from frcnn.unchanged import watch
 
     from .terminal.console import plural, say
 
     params = load_params(params_file, overrides or ())
+    require_unchanged = watch("render", params_file, overrides or (), params, [dataset, detections])
     split = split or params.splits.test
     data = VocDataset(dataset)
     found, annotations = read_with_annotations(detections, data, split, params.data.box_convention)
@@ -54,6 +56,7 @@ def run(
 
     with atomic_folder(out, OVERVIEW) as scratch, ThreadPoolExecutor() as pool:
         _save(scratch / "new" / OVERVIEW, contact_sheet(list(pool.map(render, chosen))))
+        require_unchanged()
     total = plural(len(annotations), f"{split} picture")
     say(f"{out}: {len(chosen)} of {total}; {out / OVERVIEW} shows them together")
 

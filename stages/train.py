@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -68,10 +69,13 @@ def run(
     from frcnn.training.checkpoint import exclusive
     from frcnn.training.loop import Job
     from frcnn.training.setup import Inputs, set_up
+    from frcnn.unchanged import watch
 
     with member(device), exclusive(checkpoint.parent) if distributed.is_main() else nullcontext():
         with distributed.main_first():
             weights = _find_weights(params) if phase == 1 else models / "phase1.safetensors"
+            inputs = [dataset, anchors, *([weights] if weights else [])]
+            require_unchanged = watch(f"train_phase{phase}", params_file, overrides or (), params, inputs)
             setup = set_up(params, phase, Inputs(dataset, anchors, weights), device, cache)
             if fresh and profile is None and distributed.is_main():
                 checkpoint.unlink(missing_ok=True)
@@ -88,12 +92,12 @@ def run(
             log_steps=log_steps,
         )
         if profile is None:
-            _train(setup, job, models, metrics)
+            _train(setup, job, models, metrics, require_unchanged)
         else:
             _profile(setup, job, profile)
 
 
-def _train(setup: "Setup", job: "Job", models: Path, metrics: Path) -> None:
+def _train(setup: "Setup", job: "Job", models: Path, metrics: Path, require_unchanged: Callable[[], None]) -> None:
     """Train, then write weights and log; say how it goes."""
     import pandas as pd
 
@@ -124,6 +128,7 @@ def _train(setup: "Setup", job: "Job", models: Path, metrics: Path) -> None:
         raise SystemExit(128 + (wish.received or signal.SIGTERM)) from None
     weights = models / f"phase{job.number}.safetensors"
     if distributed.is_main():
+        require_unchanged()
         table = pd.DataFrame(rows, columns=list(COLUMNS)).dropna(axis="columns", how="all")
         write_text(metrics / f"train_phase{job.number}.csv", table.to_csv(index=False))
         write_weights(weights, learner.config, learner.weights(), setup.provenance)
