@@ -43,23 +43,38 @@ def read_arrays(path: Path, remedy: str) -> tuple[dict[str, Any], dict[str, np.n
     try:
         if not appended_fits(path):
             raise UserError(f"{path}: damaged, cut off, or not a file of this version, by its checksum; {remedy} again")
-        content = path.read_bytes()
-        arrays: dict[str, np.ndarray] = {}
+        return read_hdf5(path)
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file; {remedy}") from error
+    except ValueError as error:
+        raise UserError(f"{path}: not a readable file ({error}); {remedy}") from error
 
-        def visit(name: str, item: Any) -> None:  # links to other files and within the file are not followed
-            if isinstance(item, h5py.Dataset):
-                if item.external or item.is_virtual or item.nbytes > len(content):
-                    raise UserError(f"{path}: the data of {name} are not in the file; {remedy}")
-                arrays[name] = item[()]
 
+def read_hdf5(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Return the attributes and, by their names with the groups, the arrays of an HDF5 file.
+
+    Links are not followed, neither to other files nor within the file.
+
+    Raises:
+        OSError: no such file.
+        ValueError: damaged, or with data that lie in other files.
+    """
+    content = path.read_bytes()
+    arrays: dict[str, np.ndarray] = {}
+
+    def visit(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            if item.external or item.is_virtual or item.nbytes > len(content):
+                raise ValueError(f"the data of {name} are not in the file")
+            arrays[name] = item[()]
+
+    try:
         with h5py.File(io.BytesIO(content), "r") as file:
             attributes = dict(file.attrs)
             file.visititems(visit)
-        return attributes, arrays
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file; {remedy}") from error
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
-        raise UserError(f"{path}: not a readable file ({first_line(error)}); {remedy}") from error
+    except (OSError, KeyError, TypeError, RuntimeError) as error:  # what h5py makes of damage
+        raise ValueError(first_line(error)) from error
+    return attributes, arrays
 
 
 def from_json(attributes: Mapping[str, Any], name: str, kind: type) -> Any:

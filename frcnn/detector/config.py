@@ -5,23 +5,21 @@ from typing import Annotated, Literal
 from pydantic import Strict
 
 from frcnn.backbones import BACKBONES
-from frcnn.params import Anchors, Data, Model, Names, Params, Section
+from frcnn.params import Anchors, Data, Model, Names, Params, Positive, Section
 
 # The four losses of training, in the order of all arrays and tables that hold them.
 LOSSES = ("loss_rpn_cls", "loss_rpn_box", "loss_roi_cls", "loss_roi_box")
 # Standard deviations of the RoI deltas, by which targets are divided (Fast R-CNN's code; Faster R-CNN keeps it).
 ROI_DELTA_STD = (0.1, 0.1, 0.2, 0.2)
 
-Channels = Annotated[tuple[float, float, float], Strict(False)]
-
 
 class Preprocessing(Section):
     """How uint8 RGB becomes the input of a backbone: (channels in `order` * scale - mean) / std."""
 
     order: Literal["RGB", "BGR"]
-    scale: float
-    mean: Channels
-    std: Channels
+    scale: Positive
+    mean: Annotated[tuple[float, float, float], Strict(False)]
+    std: Annotated[tuple[Positive, Positive, Positive], Strict(False)]
 
 
 PREPROCESSING = {

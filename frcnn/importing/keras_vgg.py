@@ -7,15 +7,17 @@ files of the first Keras, `LAYER_W_1:0`, `LAYER_b_1:0`.
 from functools import partial
 from pathlib import Path
 
-import h5py
+import numpy as np
 import torch
 from torch import Tensor
 
+from frcnn.array_file import read_hdf5
 from frcnn.detector.config import PREPROCESSING
 from frcnn.detector.layouts import VGG_LAYERS, from_keras
 from frcnn.errors import UserError
 from frcnn.importing.tensor_source import Recognized, Tensors, TensorSource
 
+MODEL = "model_weights/"
 CLASSIFIER = "predictions"  # of 1,000 ImageNet classes
 
 
@@ -26,28 +28,26 @@ def recognize_keras_vgg(path: Path) -> Recognized:
         UserError: not readable, or no VGG-16.
     """
     try:
-        with h5py.File(path) as file:
-            whole_model = "model_weights" in file
-            tensors = _read(file["model_weights"] if whole_model else file)
-    except (OSError, RuntimeError, TypeError) as error:
+        _, arrays = read_hdf5(path)
+    except ValueError as error:
         raise UserError(f"{path}: not a readable HDF5 file ({error})") from error
+    whole_model = any(name.startswith(MODEL) for name in arrays)
+    tensors = _by_layer(arrays)
     if not any(name.startswith("block1_conv1/") for name in tensors):
         raise UserError(f"{path}: an HDF5 file without Keras's VGG-16 (no layer block1_conv1)")
     layout = f"VGG-16 (caffe), Keras's {'model' if whole_model else 'weights'} file"
     return Recognized(layout, "vgg16", PREPROCESSING["caffe"], tensors, _sources)
 
 
-def _read(root: h5py.Group) -> Tensors:
-    """Return kernels and biases as `LAYER/kernel`, `LAYER/bias`; whatever else there is keeps its path."""
+def _by_layer(arrays: dict[str, np.ndarray]) -> Tensors:
+    """Return kernels and biases as `LAYER/kernel`, `LAYER/bias`; whatever other numbers there are keep their path."""
     tensors: Tensors = {}
-
-    def visit(path: str, item: h5py.Group | h5py.Dataset) -> None:
+    for whole_path, array in arrays.items():
+        path = whole_path.removeprefix(MODEL)
         layer = path.split("/")[0]
-        if isinstance(item, h5py.Dataset) and layer != CLASSIFIER:
+        if array.dtype.kind == "f" and layer != CLASSIFIER:
             name = f"{layer}/{_role(path)}"
-            tensors[path if name in tensors else name] = torch.from_numpy(item[()])
-
-    root.visititems(visit)
+            tensors[path if name in tensors else name] = torch.from_numpy(np.asarray(array, np.float32))
     return tensors
 
 

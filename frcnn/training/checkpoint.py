@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import pickle
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -72,11 +71,15 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
         if fits is None:
             return {}
         if not fits:
-            raise UserError(f"{path}: damaged, its checksum does not fit its content; start again with --fresh")
+            raise UserError(
+                f"{path}: damaged, its checksum does not fit its content; remove it, or start again with --fresh"
+            )
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         return None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError):
+    except UserError:
+        raise
+    except Exception:  # damage surfaces as nearly any
         return {}
     return state if isinstance(state, dict) else {}
 

@@ -79,6 +79,23 @@ def test_a_wrong_parameter_is_named(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"std": [1.0, 1.0, 1.0]', '"std": [1.0, 0.0, 1.0]', r"preprocessing.std\[1\] is 0.0; it must be greater"),
+        ('"scale": 1.0', '"scale": -1.0', "preprocessing.scale is -1.0; it must be greater than 0"),
+        ('"order": "BGR"', '"order": "GBR"', "preprocessing.order is 'GBR'"),
+        ('"mean": [103.939,', '"mean": [NaN,', r"preprocessing.mean\[0\] is nan"),
+    ],
+    ids=["std", "scale", "order", "mean"],
+)
+def test_a_wrong_preprocessing_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert old in VERSION_2
+    write_header(tmp_path / "w", VERSION_2.replace(old, new))
+    with pytest.raises(UserError, match=message):
+        read_weights(tmp_path / "w")
+
+
 def test_no_byte_can_change_unnoticed(params: Params, tmp_path: Path) -> None:
     write_weights(tmp_path / "w", detector_config(["bolt"], params), ARRAYS, {})
     whole = (tmp_path / "w").read_bytes()

@@ -122,6 +122,19 @@ def test_what_does_not_fit_is_refused(tmp_path: Path, layout: str, change, messa
         convert(recognize(path, "", None), expected_shapes(), str(path))
 
 
+def test_data_in_another_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "w"
+    (tmp_path / "secret").write_bytes(bytes(128 * 4))
+    arrays = draw()
+    bias = arrays.pop(("fc1", "bias"))
+    write(path, arrays, "whole model")
+    with h5py.File(path, "a") as file:
+        place = [(str(tmp_path / "secret"), 0, bias.size * 4)]
+        file.create_dataset("model_weights/fc1/fc1/bias:0", bias.shape, np.float32, external=place)
+    with pytest.raises(UserError, match="w: not a readable HDF5 file .the data of .*fc1/bias:0 are not in the file"):
+        recognize(path, "", None)
+
+
 def test_a_second_kernel_in_a_layer_is_not_dropped(tmp_path: Path) -> None:
     path = tmp_path / "w"
     write(path, draw(), "weights, newer")

@@ -1,5 +1,7 @@
 """ImageNet weights start backbone and head, from torch's files and our own, and nothing that does not fit is loaded."""
 
+import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from frcnn.params import Params
 from frcnn.pretrained import imagenet_weights
 from frcnn.pytorch.faster_rcnn import FasterRCNN
 from frcnn.pytorch.weights import arrays_of, load_pretrained
-from frcnn.training.initial_weights import read_initial, read_torch, write_initial
+from frcnn.training.initial_weights import SCHEMA, read_initial, read_torch, write_initial
 from tests.factories import build
 
 
@@ -92,6 +94,21 @@ def test_a_file_that_is_no_state_dict(params: Params, tmp_path: Path, content, c
     assert "executed" not in capsys.readouterr().out
 
 
+def test_damage_that_surfaces_late(tmp_path: Path) -> None:
+    """PyTorch then raises AssertionError, TypeError and others, or warns of another protocol of pickle."""
+    torch.save({f"layer{i}": torch.full((2,), float(i)) for i in range(3)}, tmp_path / "good.pth")
+    whole = (tmp_path / "good.pth").read_bytes()
+    path, refused = tmp_path / "w.pth", 0
+    for place in range(0, len(whole), 5):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << place % 8]) + whole[place + 1 :])
+        with warnings.catch_warnings(action="error"):
+            try:
+                read_torch(path)
+            except UserError:
+                refused += 1
+    assert refused > 100
+
+
 def write_ours(path: Path, **changes: Any) -> dict[str, np.ndarray]:
     """Write a ResNet-18's initial weights as `frcnn import-weights` does."""
     names = torchvision.models.resnet18().state_dict()
@@ -128,6 +145,17 @@ def test_initial_weights_of_our_own(params: Params, tmp_path: Path) -> None:
 def test_initial_weights_for_something_else(params: Params, tmp_path: Path, changes: dict, message: str) -> None:
     write_ours(tmp_path / "w", **changes)
     with pytest.raises(UserError, match=message):
+        start(build(params, {"width": 64}), tmp_path / "w")
+
+
+def test_a_header_that_lacks_its_keys(params: Params, tmp_path: Path) -> None:
+    header = {"schema": SCHEMA, "version": 1}
+    save_file({"conv1.weight": torch.zeros(1)}, tmp_path / "w", {"frcnn": json.dumps(header)})
+    with pytest.raises(UserError, match="made for model.backbone: None, not resnet18"):
+        start(build(params, {"width": 64}), tmp_path / "w")
+    header |= {"backbone": "resnet18"}
+    save_file({"conv1.weight": torch.zeros(1)}, tmp_path / "w", {"frcnn": json.dumps(header)})
+    with pytest.raises(UserError, match="w: "):
         start(build(params, {"width": 64}), tmp_path / "w")
 
 
