@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from frcnn.data.voc.annotation import Annotation
 from frcnn.detections.detections import Detections
 
+MOST_TAGS = 300  # in a picture: more would hide it, and each looks for a place among those before
 SHORT_SIDE = 480  # px: smaller pictures are enlarged by a whole factor to about this
 WHITE, BLACK, GREEN, YELLOW = (255, 255, 255), (0, 0, 0), (0, 230, 64), (255, 220, 0)
 # Far apart in hue or lightness, and none close to the green of the objects; later classes turn the hue on.
@@ -43,7 +44,7 @@ def draw(
     """Draw detections, and the objects of an annotation below them.
 
     A detection is a solid box in the color of its class with the name and score on a filled ground; an object is a
-    dashed green box with its name in green on black.
+    dashed green box with its name in green on black. Of very many, only those of highest score have their names.
 
     Args:
         image: (H, W, 3) uint8 RGB.
@@ -177,9 +178,9 @@ class _Canvas:
         return left, top, max(left, right), max(top, bottom)
 
     def write(self, tags: Sequence[_Tag]) -> None:
-        """Write tags in the order given, each where it hides none of those before it, if there is such a place."""
+        """Write the first `MOST_TAGS` tags, each where it hides none of those before it, if there is such a place."""
         taken: list[Rectangle] = []
-        for tag in tags:
+        for tag in tags[:MOST_TAGS]:
             pad = max(2, self.line)
             left, top, right, bottom = self.pen.textbbox((0, 0), tag.text, font=self.font)
             # The height of the font, not of this text's letters, so that all tags are of one height.

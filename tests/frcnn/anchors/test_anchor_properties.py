@@ -3,6 +3,7 @@
 from dataclasses import fields
 from pathlib import Path
 from typing import NamedTuple
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -80,6 +81,16 @@ def test_labels_are_those_of_the_definition(case: Case) -> None:
         assert labels[anchor] == expected
         if row:
             assert objects[anchor] == row.index(best)
+
+
+@given(cases())
+@ALWAYS
+def test_few_objects_at_once_give_the_same(case: Case) -> None:
+    labels, objects = case.match()
+    with patch("frcnn.anchors.matcher.PAIRS", 1):
+        parts = case.match()
+    np.testing.assert_array_equal(parts[0], labels)
+    np.testing.assert_array_equal(parts[1], objects)
 
 
 @given(cases())

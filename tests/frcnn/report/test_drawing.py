@@ -107,6 +107,14 @@ def test_texts_of_equal_boxes_do_not_hide_each_other() -> None:
         assert outside.sum() > 0.2 * least
 
 
+def test_of_very_many_only_the_best_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drawing, "MOST_TAGS", 1)
+    boxes = np.array([[20.0, 100, 220, 180], [280, 300, 480, 380]])
+    image = draw(GREY, boxes, np.array([1, 2]), np.array([0.8, 0.9]), ["one", "two"])
+    named, unnamed = colored(image, class_color(2)).sum(), colored(image, class_color(1)).sum()
+    assert 0 < unnamed < named
+
+
 @pytest.mark.parametrize("name", ["", "кошка", "飞机", "🛩️", "a\nb", "x" * 300], ids=ascii)
 def test_any_class_name_is_written(name: str) -> None:
     image = draw(GREY, np.array([[9, 9, 99, 99]]), np.array([1]), np.array([1.0]), [name])
