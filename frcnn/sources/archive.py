@@ -1,5 +1,6 @@
 """Unpack archives (tar, compressed tar, zip), refusing what could reach outside the folder."""
 
+import errno
 import lzma
 import shutil
 import stat
@@ -47,8 +48,8 @@ def unpack(archive: Path, folder: Path, on_progress: Progress | None = None) -> 
             _unpack_tar(archive, folder, report)
     except BaseException as error:
         shutil.rmtree(folder, ignore_errors=True)
-        # An error of bzip2 or gzip is an OSError too, without a number.
-        if isinstance(error, DAMAGED) or (isinstance(error, OSError) and error.errno is None):
+        # An error of bzip2 or gzip is an OSError too, without a number; EINVAL: an offset in the file is negative.
+        if isinstance(error, DAMAGED) or (isinstance(error, OSError) and error.errno in (None, errno.EINVAL)):
             raise UserError(f"{archive}: truncated, damaged or no archive: {error}; fetch it again") from error
         if isinstance(error, OSError):
             raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from error

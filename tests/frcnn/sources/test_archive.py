@@ -144,6 +144,21 @@ def test_a_zip_with_a_wrong_checksum_is_refused(tmp_path: Path) -> None:
         unpack(path, tmp_path / "out")
 
 
+def test_damage_of_a_zip_is_never_blamed_on_the_disk(tmp_path: Path) -> None:
+    """Offsets may come out negative, which the operating system refuses."""
+    good = write_zip(tmp_path / "good.zip").read_bytes()
+    path, refused = tmp_path / "a.zip", 0
+    for place in range(good.index(b"PK\1\2"), len(good)):
+        for bit in range(8):
+            path.write_bytes(good[:place] + bytes([good[place] ^ 1 << bit]) + good[place + 1 :])
+            try:
+                unpack(path, tmp_path / f"{place}-{bit}")
+            except UserError as error:
+                refused += 1
+                assert str(error).startswith(f"{path}: "), error
+    assert refused > 500
+
+
 def test_what_follows_the_end_mark_is_refused(tmp_path: Path) -> None:
     """A header that turned into zeros would else end the archive in its middle."""
     path = write_tar(tmp_path / "a.tar")
