@@ -94,15 +94,20 @@ def atomic_folder(folder: Path, marker: str) -> Iterator[Path]:
 def locked(path: Path, wait: bool) -> Iterator[bool]:
     """Hold the lock file `path`, which stays; yield False at once if another process holds it and `wait` is False.
 
+    Its folder is made.
+
     Raises:
-        OSError: the lock file cannot be made.
+        UserError: the folder or the lock file cannot be made.
     """
     lock = filelock.FileLock(path)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=-1 if wait else 0)
     except filelock.Timeout:
         yield False
         return
+    except OSError as error:
+        raise _cannot_be_written(path.parent, error) from error
     try:
         yield True
     finally:

@@ -51,7 +51,6 @@ def run(
 
         coco = evaluate_coco(annotations, found)
         summary["COCO"] = coco.metrics
-    metrics.mkdir(parents=True, exist_ok=True)
     with locked(metrics / ".evaluate.lock", wait=True):  # so that all files are of one run
         require_unchanged()
         write_text(metrics / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False) + "\n")

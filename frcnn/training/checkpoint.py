@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -100,13 +100,8 @@ def exclusive(folder: Path) -> Iterator[None]:
     Raises:
         UserError: another training holds it, or the folder cannot be made.
     """
-    with ExitStack() as stack:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            held = stack.enter_context(locked(folder / "lock", wait=False))
-        except OSError as error:
-            raise UserError(f"{folder}: cannot keep checkpoints here: {error.strerror}") from error
-        if not held:
+    with locked(folder / "lock", wait=False) as alone:
+        if not alone:
             raise UserError(f"{folder}: another training is running here; wait for it or stop it")
         for abandoned in folder.glob(".*.tmp"):  # by a run that was killed while it saved
             abandoned.unlink()

@@ -1,5 +1,6 @@
 import csv
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from PIL import Image
 from frcnn.detections.detections import Detections, join_detections
 from frcnn.detections.hdf5 import read_detections, write_detections
 from frcnn.errors import UserError
+from frcnn.files import locked
 from stages import evaluate
 from tests.factories import ROOT
 
@@ -219,3 +221,18 @@ def test_output_folder_that_cannot_be_written(dataset: Path, tmp_path: Path) -> 
     (tmp_path / "metrics").write_text("a file, not a folder")
     with pytest.raises(UserError, match="metrics"):
         run(dataset, write(tmp_path / "d.h5"))
+
+
+def test_a_second_one_waits_for_the_first(dataset: Path, tmp_path: Path) -> None:
+    detections = write(tmp_path / "d.h5")
+    out = run(dataset, detections)
+    (out / "summary.json").unlink()
+    with ThreadPoolExecutor() as pool:
+        with locked(out / ".evaluate.lock", wait=False) as held:
+            assert held
+            second = pool.submit(run, dataset, detections)
+            with pytest.raises(TimeoutError):
+                second.result(timeout=1)
+            assert not (out / "summary.json").exists()
+        second.result()
+    assert (out / "summary.json").exists()
