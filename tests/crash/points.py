@@ -185,8 +185,19 @@ def _half_written(left: Tree, before: Tree, after: Tree) -> Iterator[str]:
         found, old, new = (
             {k: v for k, v in files.items() if k.startswith(f"{folder}/")} for files in (left, before, after)
         )
-        if found not in (old, new):
+        if found not in (old, new) and (found or not _between_renames(folder, left, old, new)):
             yield f"{folder} is neither the old nor the new one: {'; '.join(differences(found, new)[:3])}"
+
+
+def _between_renames(folder: str, left: Tree, old: Tree, new: Tree) -> bool:
+    """Tell whether the old and the new folder lie whole in a scratch folder, from where the next run takes the new."""
+    parent, _, name = folder.rpartition("/")
+    scratch = {k: v for k, v in left.items() if k.startswith(f"{parent}/.{name}.") and _is_scratch(k)}
+    for which, expected in (("old", old), ("new", new)):
+        part = f".tmp/{which}/"
+        if {f"{folder}/{k.partition(part)[2]}": v for k, v in scratch.items() if part in k} != expected:
+            return False
+    return True
 
 
 @contextmanager
