@@ -100,9 +100,11 @@ def _torch(params: Params, name: str) -> Backend:
     if params.train.deterministic:
         make_deterministic()
     device = choose_device(distributed.own_device(name))
-    if params.train.deterministic and device.type == "cuda" and params.model.roi_pool.op == "pool":
+    pool = params.model.roi_pool
+    if params.train.deterministic and device.type == "cuda" and (pool.op == "pool" or pool.sampling_ratio == 0):
         raise UserError(
-            "train.deterministic: RoIPool has no deterministic gradient on CUDA; use model.roi_pool.op: align"
+            "train.deterministic: this RoI pooling has no deterministic gradient on CUDA; use model.roi_pool.op: align "
+            "and a sampling_ratio of 1 or more"
         )
     precision = choose_precision(params.train.precision, device)
     return Backend("torch", device, precision, f"{device}, {str(precision).removeprefix('torch.')}")

@@ -163,6 +163,10 @@ def _contradictions_of_model(model: "Model") -> Iterator[str]:
     vgg = backbone.family == "vgg"
     if vgg and (model.roi_pool.size != 7 or model.width != 64):
         yield f"{model.backbone} has model.roi_pool.size: 7 and model.width: 64, fixed by its layers"
+    if model.stride_in_1x1 and not backbone.bottleneck:
+        yield f"model.stride_in_1x1 is for blocks of three convolutions; {model.backbone} has none: set false"
+    if model.roi_pool.sampling_ratio == 0 and model.roi_pool.op != "align":
+        yield f"model.roi_pool.sampling_ratio: 0 is for op: align, not {model.roi_pool.op}"
     if not vgg and model.dropout:
         yield f"model.dropout is for VGG's fully connected layers; {model.backbone} has none: set 0"
     if model.freeze_at > backbone.stages:

@@ -112,6 +112,7 @@ class Proposals(Section):
     min_size: NonNegative = 16.0
     nms_threshold: Fraction = 0.7
     exclude_edge: bool = False
+    mask_padding: bool = True
 
 
 class RoIPool(Section):
@@ -119,7 +120,7 @@ class RoIPool(Section):
 
     op: Literal["align", "pool", "crop"] = "align"
     size: AtLeastOne = 7
-    sampling_ratio: AtLeastOne = 2
+    sampling_ratio: Count = 2
     clip: bool = True
 
 
@@ -135,6 +136,7 @@ class Model(Section):
     dropout: Annotated[float, Field(ge=0, le=0.99), NUMBER] = 0.0
     head_pool: Literal["avg", "max"] = "avg"
     delta_clamp: bool = True
+    stride_in_1x1: bool = False
     proposals: Proposals = Proposals()
     roi_pool: RoIPool = RoIPool()
 
@@ -179,6 +181,7 @@ class Postprocessing(Section):
     score_threshold: Fraction = 0.05
     nms_threshold: Fraction = 0.3
     max_detections: AtLeastOne | None = 100
+    count_empty: bool = False
 
 
 class Validation(Postprocessing):

@@ -29,7 +29,11 @@ def run(
     overrides: Overrides = None,
     classes_file: Annotated[
         Path | None,
-        typer.Option("--classes", metavar="FILE", help="A detector's classes, one per line; default: VOC's."),
+        typer.Option(
+            "--classes",
+            metavar="FILE",
+            help="A detector's classes, one per line; default: VOC's, or COCO's 80.",
+        ),
     ] = None,
     preparation: Annotated[
         Preparation | None,
@@ -37,11 +41,11 @@ def run(
     ] = None,
 ) -> None:
     """Read weights of another project, write initial weights for training or a detector."""
-    from frcnn.data.voc.dataset import VOC_CLASSES, read_names
+    from frcnn.data.voc.dataset import read_names
     from frcnn.detector.config import detector_config
     from frcnn.detector.weights_file import write_weights
     from frcnn.files import sha256_file
-    from frcnn.importing.convert import classification_weights, detector_weights
+    from frcnn.importing.convert import class_names_of, classification_weights, detector_weights
     from frcnn.importing.recognize import recognize
     from frcnn.training.initial_weights import write_initial
 
@@ -61,10 +65,12 @@ def run(
         say(f"{out}: initial weights for model.backbone: {found.backbone}, from {found.layout}")
     else:
         params = _params_for(found, source, params_file, overrides or [])
-        class_names = read_names(classes_file) if classes_file else VOC_CLASSES
+        class_names = read_names(classes_file) if classes_file else class_names_of(found)
         config = detector_config(class_names, params).model_copy(update={"preprocessing": found.preprocessing})
         write_weights(out, config, detector_weights(found, config, str(source)), provenance)
         say(f"{out}: detector, {found.backbone}, {len(class_names)} classes, from {found.layout}")
+        if detection := [text for text in found.preferred if text.startswith("detect.")]:
+            say(f"to detect as its project does: {' '.join(f'-S {text}' for text in detection)}")
 
 
 def _params_for(found: "Recognized", source: Path, params_file: Path, overrides: list[str]) -> "Params":
@@ -73,8 +79,8 @@ def _params_for(found: "Recognized", source: Path, params_file: Path, overrides:
     from frcnn.params import load_params
 
     fixed = fixed_parameters(found)
-    params = load_params(params_file, [*overrides, *fixed])
-    if params != load_params(params_file, [*fixed, *overrides]):
+    params = load_params(params_file, [*found.preferred, *overrides, *fixed])
+    if params != load_params(params_file, [*found.preferred, *fixed, *overrides]):
         keys = ", ".join(text.split("=")[0] for text in fixed)
         raise UserError(f"--set: {source} fixes {keys}; set none of them")
     return params

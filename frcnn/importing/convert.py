@@ -1,8 +1,10 @@
 """Turn a recognized file into arrays of ours."""
 
 import torch
+from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
 
 from frcnn.backbones import BACKBONES
+from frcnn.data.voc.dataset import VOC_CLASSES
 from frcnn.detector.config import DetectorConfig
 from frcnn.detector.interfaces import Weights
 from frcnn.detector.weights_file import check_fit
@@ -15,20 +17,25 @@ from frcnn.pytorch.faster_rcnn import FasterRCNN
 
 
 def fixed_parameters(found: Recognized) -> list[str]:
-    """Return the parameters that a detector's file fixes, as `section.key=value`; all layouts here have these."""
+    """Return the parameters that a detector's file fixes, as `section.key=value`."""
     backbone = BACKBONES[found.backbone]
     return [
         f"model.backbone={found.backbone}",
         f"model.weights={'caffe' if backbone.preprocessing == 'caffe' else 'imagenet'}",
         "model.weights_sha256=null",
-        "model.width=64",
         "model.norm=frozen",
-        "model.roi_pool.size=7",
         *([] if backbone.family == "vgg" else ["model.dropout=0"]),
-        "anchors.anchor_sizes=[128, 256, 512]",
-        "anchors.anchor_ratios=[0.5, 1, 2]",
-        "anchors.anchor_offset=0.5",
+        *found.parameters,
     ]
+
+
+def class_names_of(found: Recognized) -> list[str]:
+    """Return COCO's names for a detector of 80 classes, in the order of COCO's ids, else VOC's."""
+    bias = found.tensors.get(str(found.class_bias))
+    if bias is None or bias.numel() != 81:
+        return VOC_CLASSES
+    names = FasterRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories"]
+    return [name for name in names if name not in ("__background__", "N/A")]
 
 
 def classification_weights(found: Recognized, source: str) -> Weights:

@@ -4,13 +4,17 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
+import torch
 from torch import Tensor
 
 from frcnn.backbones import BACKBONES
 from frcnn.errors import UserError
 from frcnn.fetching.published import CAFFE_VGG16
 from frcnn.importing.chenyuntc import is_chenyuntc, preparation_of, recognize_chenyuntc
+from frcnn.importing.detectron2 import is_detectron2, recognize_detectron2, require_detector
 from frcnn.importing.keras_vgg import recognize_keras_vgg
+from frcnn.importing.pickled import is_pickle, read_pickle
 from frcnn.importing.reference import is_reference, recognize_reference
 from frcnn.importing.tensor_source import Recognized, Tensors
 from frcnn.importing.torchvision_names import is_resnet, is_vgg, recognize_resnet, recognize_vgg
@@ -30,17 +34,33 @@ def recognize(path: Path, sha256: str, preparation: str | None) -> Recognized:
     """
     if h5py.is_hdf5(path):
         return _agreeing(recognize_keras_vgg(path), preparation, path)
-    tensors, config = _open(read_torch(path), path)
+    content = _read_arrays(path) if is_pickle(path) else read_torch(path)
+    tensors, config = _open(content, path)
     if is_reference(tensors):
         return _agreeing(recognize_reference(tensors, str(path)), preparation, path)
     if is_resnet(tensors):
         return _agreeing(recognize_resnet(tensors, str(path)), preparation, path)
+    if is_detectron2(tensors):
+        return _agreeing(recognize_detectron2(tensors, str(path)), preparation, path)
     if is_chenyuntc(tensors):
         return recognize_chenyuntc(tensors, _settle(preparation_of(config), preparation, path))
     if is_vgg(tensors):
         return recognize_vgg(tensors, _settle(_published(sha256), preparation, path))
     names = ", ".join(list(tensors)[:3]) or "no tensors"
     raise UserError(f"{path}: of no layout that is known here ({names}); docs/weights.md lists what can be read")
+
+
+def _read_arrays(path: Path) -> Any:
+    """Return what a pickle holds, with tensors for the arrays of its model."""
+    content = read_pickle(path)
+    require_detector(content, str(path))
+    if isinstance(content, dict) and isinstance(content.get("model"), dict):
+        arrays = content["model"]
+        if all(isinstance(array, np.ndarray) and array.dtype.kind == "f" for array in arrays.values()):
+            return content | {
+                "model": {name: torch.from_numpy(np.array(array, np.float32)) for name, array in arrays.items()}
+            }
+    return content
 
 
 def _open(content: Any, path: Path) -> tuple[Tensors, Any]:

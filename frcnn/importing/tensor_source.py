@@ -8,6 +8,14 @@ from torch import Tensor
 from frcnn.detector.config import Preprocessing
 
 Tensors = dict[str, Tensor]
+# Width, RoI size and anchors of the paper.
+PAPERS = (
+    "model.width=64",
+    "model.roi_pool.size=7",
+    "anchors.anchor_sizes=[128, 256, 512]",
+    "anchors.anchor_ratios=[0.5, 1, 2]",
+    "anchors.anchor_offset=0.5",
+)
 
 
 def unchanged(tensor: Tensor) -> Tensor:
@@ -36,6 +44,8 @@ class Recognized:
         sources: maps the tensors of our network (of which names and shapes count) to their sources, by our names.
         class_bias: name of the tensor with one value per class and one for background; None where the file holds
             classification weights and no detector.
+        parameters: what a detector's file fixes beside its backbone, as `section.key=value`.
+        preferred: how its project resizes and detects, which may be set otherwise, as `section.key=value`.
     """
 
     layout: str
@@ -44,3 +54,5 @@ class Recognized:
     tensors: Tensors = field(repr=False)
     sources: Callable[[Tensors], dict[str, TensorSource]]
     class_bias: str | None = None
+    parameters: Sequence[str] = PAPERS
+    preferred: Sequence[str] = ()

@@ -8,6 +8,7 @@ import tensorflow as tf
 from frcnn.backbones import BACKBONES
 from frcnn.data.voc.box_convention import BOX_CONVENTIONS
 from frcnn.detector.config import LOSSES, DetectorConfig
+from frcnn.errors import UserError
 from frcnn.keras.backbones.resnet import build_resnet
 from frcnn.keras.backbones.vgg import build_vgg
 from frcnn.keras.inputs import ImageInputs, Inputs
@@ -35,6 +36,9 @@ class FasterRCNN(keras.Model):
         super().__init__()
         self.config = config
         model, classes = config.model, len(config.class_names)
+        if model.stride_in_1x1 or not model.proposals.mask_padding or model.roi_pool.sampling_ratio == 0:
+            what = "model.stride_in_1x1: true, proposals.mask_padding: false and roi_pool.sampling_ratio: 0"
+            raise UserError(f"framework: tensorflow has no {what}; use torch")
         build = build_vgg if BACKBONES[model.backbone].family == "vgg" else build_resnet
         self.backbone: keras.layers.Layer
         self.head: keras.layers.Layer

@@ -46,8 +46,10 @@ class KerasDetector:
         """Return the detections in resized images, see `frcnn.detector.interfaces.Detector`.
 
         Raises:
-            UserError: bf16 is asked for.
+            UserError: bf16 or `count_empty` is asked for.
         """
+        if settings.count_empty:
+            raise UserError("detect.count_empty: tensorflow cannot do it here; use detect.framework: torch")
         if precision == "bf16":
             raise UserError("detect.precision: tensorflow has no bf16 here; use float32 or auto")
         sizes = [size_of(image) for image in images]

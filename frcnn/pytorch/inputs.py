@@ -46,7 +46,7 @@ def image_inputs(images: np.ndarray, sizes: Sizes, config: DetectorConfig) -> Im
     """Return what detection needs of padded images (N, H, W, 3) uint8; sizes are (width, height) without padding."""
     backbone, exclude_edge = config.model.backbone, config.model.proposals.exclude_edge
     grid = feature_grid((images.shape[2], images.shape[1]), backbone)
-    grids = [feature_grid(size, backbone) for size in sizes]
+    grids = [feature_grid(size, backbone) if config.model.proposals.mask_padding else grid for size in sizes]
     allowed = proposing_anchors(grid, grids, sizes, config.anchors, exclude_edge)
     return ImageInputs(torch.from_numpy(images).permute(0, 3, 1, 2), sizes, grids, torch.from_numpy(allowed))
 

@@ -33,6 +33,8 @@ def select_detections(
     roi, column = torch.nonzero(scores > settings.score_threshold, as_tuple=True)
     candidates, best, labels = decoded[roi, column], scores[roi, column], column + 1
     solid = (candidates[:, 2:] > candidates[:, :2]).all(1)
-    candidates, best, labels = candidates[solid], best[solid], labels[solid]
+    counted = torch.ones_like(solid) if settings.count_empty else solid
+    candidates, best, labels, solid = candidates[counted], best[counted], labels[counted], solid[counted]
     keep = batched_nms(candidates, best, labels, settings.nms_threshold)[: settings.max_detections]
+    keep = keep[solid[keep]]
     return candidates[keep], best[keep], labels[keep]

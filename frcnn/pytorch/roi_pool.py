@@ -25,8 +25,8 @@ def pool_rois(features: Tensor, grids: list[tuple[int, int]], rois: Tensor, sett
         features: (N, D, H, W), padded at the right and bottom.
         grids: each image's own (rows, columns).
         rois: (N, S, 4) in pixels of the resized image.
-        settings: operator, size, samples per bin and axis of RoIAlign; `clip` moves the RoIs into the image's own
-            grid, so that no bin lies outside it and is 0; "crop" always does.
+        settings: operator, size, samples per bin and axis of RoIAlign (0: as many as there are cells); `clip` moves the
+            RoIs into the image's own grid, so that no bin lies outside it and is 0; "crop" always does.
     """
     if settings.op == "crop":
         samples = pool_rois(
@@ -40,7 +40,7 @@ def pool_rois(features: Tensor, grids: list[tuple[int, int]], rois: Tensor, sett
             1 if settings.op == "pool" else 0
         )  # RoIPool rounds to the index of the last cell, RoIAlign ends at its edge
         rois = torch.minimum(rois.clamp(min=0), (cells - last).repeat(1, 1, 2) * STRIDE)
-    if settings.op == "align" and torch.is_grad_enabled():
+    if settings.op == "align" and settings.sampling_ratio and torch.is_grad_enabled():
         with torch.autocast(features.device.type, enabled=False):
             return roi_align(features, cells, rois / STRIDE, size, settings.sampling_ratio)
     pooled = []

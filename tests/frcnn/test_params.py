@@ -103,6 +103,8 @@ def test_values_are_read_with_their_types() -> None:
         ("model=vgg", "model is 'vgg'; it must be a mapping"),
         ("data.max_size=100", "data.max_size 100 is less than data.min_size"),
         ("anchors.rpn_negative_iou=0.8", "rpn_negative_iou is greater"),
+        ("model.stride_in_1x1=true", "model.stride_in_1x1 is for blocks of three convolutions; vgg16 has none"),
+        ("model.roi_pool={op: pool, sampling_ratio: 0}", "sampling_ratio: 0 is for op: align, not pool"),
         ("train.validation.keep=best", "needs train.validation.fraction above 0"),
         ("model.weights=none", "train from scratch"),
         ("model.roi_pool.size=5", "has model.roi_pool.size: 7"),

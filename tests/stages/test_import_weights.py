@@ -16,6 +16,8 @@ from frcnn.detector.run import detect_pictures
 from frcnn.detector.tensor_file import read_tensors
 from frcnn.detector.weights_file import read_weights
 from frcnn.errors import UserError
+from frcnn.importing.convert import class_names_of
+from frcnn.importing.tensor_source import Recognized
 from frcnn.params import Detect, Params, load_params
 from frcnn.pytorch.faster_rcnn import FasterRCNN
 from frcnn.pytorch.inference import load_detector
@@ -147,6 +149,32 @@ def test_classes_of_a_list(work: Path, frcnn) -> None:
     Path("classes.txt").write_text("bolt\nwing nut\n\n")
     assert frcnn("import-weights", "theirs", "--out", "ours", "--classes", "classes.txt")[0] == 0
     assert read_weights(Path("ours"))[0].class_names == ("bolt", "wing nut")
+
+
+def test_a_detector_of_detectron2(work: Path, frcnn, golden: Path) -> None:
+    source = str(golden / "detectron2_c4" / "r50_c4_width16.pkl")
+    Path("classes.txt").write_text("a\nb\nc\nd\ne\n")
+    code, out, err = frcnn(
+        "import-weights", source, "--out", "ours", "--classes", "classes.txt", "-S", "data.min_size=96"
+    )
+    assert (code, err) == (0, "")
+    assert out.splitlines() == [
+        "ours: detector, resnet50, 5 classes, from detectron2's C4 checkpoint",
+        "to detect as its project does: "
+        "-S detect.post_nms_topk=1000 -S detect.nms_threshold=0.5 -S detect.count_empty=true",
+    ]
+    config = read_weights(Path("ours"))[0]
+    assert (config.model.width, config.data.min_size, config.data.max_size) == (16, 96, 1333)
+    Image.effect_mandelbrot((120, 100), (-2, -1.5, 1, 1.5), 50).convert("RGB").save("picture.png")
+    settings = ["--score-threshold", "0", "-S", "detect.count_empty=true", "--params", "default"]
+    assert frcnn("predict", "picture.png", "--weights", "ours", "--device", "cpu", *settings)[0] == 0
+    assert json.loads(Path("predictions/detections.json").read_text())[0]["detections"]
+
+
+def test_a_detector_of_80_classes_is_cocos() -> None:
+    bias = {"bias": torch.zeros(81)}
+    names = class_names_of(Recognized("", "resnet50", PREPROCESSING["torchvision"], bias, dict, class_bias="bias"))
+    assert (len(names), names[0], names[11], names[-1]) == (80, "person", "stop sign", "toothbrush")
 
 
 @pytest.mark.parametrize(

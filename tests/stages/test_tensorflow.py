@@ -76,10 +76,14 @@ def test_stopped_and_resumed(trained: Path, tmp_path: Path, dataset: Path) -> No
         (("train", "--phase", "1", "-S", "train.precision=bf16"), "train.precision: tensorflow has no bf16 here"),
         (("train", "--phase", "1", "-S", "train.deterministic=true"), "train.deterministic: only torch can"),
         (("train", "--phase", "1", "--nproc", "2"), "trains in one process"),
+        (
+            ("train", "--phase", "1", "-S", "model.proposals.mask_padding=false"),
+            "framework: tensorflow has no model.stride_in_1x1: true, proposals.mask_padding: false",
+        ),
         (("train", "--phase", "1", "--device", "cuda:x"), "--device cuda:x: not a device"),
         (("train", "--phase", "1", "--device", "cuda:7"), "TensorFlow sees"),
     ],
-    ids=["bf16", "deterministic", "several processes", "no device", "no such device"],
+    ids=["bf16", "deterministic", "several processes", "padding", "no device", "no such device"],
 )
 def test_what_it_cannot_do_is_said(tmp_path: Path, dataset: Path, command: tuple[str, ...], said: str) -> None:
     folder = training_folder(tmp_path / "work", dataset)

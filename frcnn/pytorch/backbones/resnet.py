@@ -96,4 +96,8 @@ def build_resnet(model: Model) -> tuple[ResNetBackbone, ResNetHead]:
     block = Bottleneck if table.bottleneck else BasicBlock
     norm = FrozenBatchNorm if model.norm == "frozen" else nn.BatchNorm2d
     network = ScaledResNet(block, list(table.blocks), model.width, norm)
+    if model.stride_in_1x1:
+        for module in network.modules():
+            if isinstance(module, Bottleneck):
+                module.conv1.stride, module.conv2.stride = module.conv2.stride, module.conv1.stride
     return ResNetBackbone(network, model.freeze_at), ResNetHead(network, model.head_pool)
