@@ -76,7 +76,10 @@ def count_changes(folder: Path, log: int, kill_at: int = NEVER, number: int = si
     root, counted = f"{folder.resolve()}{os.sep}", itertools.count(1)
 
     def note(event: str, arguments: tuple) -> None:
-        if event not in CHANGES or (event == "open" and not (arguments[2] or 0) & WRITING):
+        if event not in CHANGES:
+            return
+        flags = (arguments[2] or 0) if event == "open" else os.O_WRONLY
+        if not flags & WRITING or flags & os.O_DIRECTORY:  # a folder that is opened for writing gives a nameless file
             return
         paths = arguments[: 2 if event in ("os.rename", "os.link") else 1]
         relative_to = arguments[1] if event in ("os.remove", "os.rmdir") else -1  # a descriptor: shutil.rmtree
