@@ -65,7 +65,7 @@ def choose_backend(params: Params, device: str) -> Backend:
     return _tensorflow(params, device) if params.train.framework == "tensorflow" else _torch(params, device)
 
 
-def initial_network(config: DetectorConfig, seed: int, pretrained: Weights | None, source: str) -> Any:
+def initial_network(config: DetectorConfig, seed: int, pretrained: Weights | None = None, source: str = "") -> Any:
     """Return the network with random weights, and with pretrained ones in backbone and head.
 
     Raises:
@@ -81,6 +81,25 @@ def initial_network(config: DetectorConfig, seed: int, pretrained: Weights | Non
     if pretrained is not None:
         load_pretrained(network, pretrained, source)
     return network
+
+
+def network_from_detector(config: DetectorConfig, seed: int, path: Path) -> tuple[Any, str]:
+    """Return the network with what a detector's weights file gives it, and a sentence that says what that is.
+
+    It expects the pictures prepared as that detector does.
+
+    Raises:
+        UserError: the file is not readable, or of a network that cannot be made equal, see `frcnn.detector.transfer`.
+    """
+    from frcnn.detector.transfer import transfer
+    from frcnn.detector.weights_file import read_weights
+    from frcnn.pytorch.weights import arrays_of, load_arrays
+
+    start_config, start = read_weights(path)
+    network = initial_network(config.model_copy(update={"preprocessing": start_config.preprocessing}), seed)
+    weights, sentence = transfer(arrays_of(network), config, start, start_config, str(path))
+    load_arrays(network, weights, str(path))
+    return network, sentence
 
 
 def load_network(path: Path) -> Any:

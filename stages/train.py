@@ -115,6 +115,8 @@ def _train(setup: "Setup", job: "Job", models: Path, metrics: Path, require_unch
     tell = say if distributed.is_main() else lambda text: None
     learner = setup.learner()
     tell(_summary(job, setup, distributed.world()))
+    if setup.started:
+        tell(setup.started)
     try:
         with stop_on_signal() as wish, training_bar(job) as on_step:
             rows = train_phase(learner, job, on_step, wish, tell)

@@ -6,9 +6,12 @@ key, `frcnn`, is a JSON object: schema, version, library (version), checksum, co
 checksum) are read, too.
 """
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError, safe_open
 
 from frcnn.detector.config import DetectorConfig
 from frcnn.detector.interfaces import Weights
@@ -53,6 +56,15 @@ def read_weights(path: Path) -> tuple[DetectorConfig, Weights]:
     if header.get("schema") != SCHEMA or header.get("version") not in range(2, VERSION + 1):
         raise UserError(f"{path}: not a weights file of this project, version 2 to {VERSION}; train again")
     return from_dict(DetectorConfig, _upgrade(header["config"]), str(path)), weights
+
+
+def is_weights_file(path: Path) -> bool:
+    """Tell whether a file is one of these, of any version."""
+    try:
+        with safe_open(path, "numpy") as file:
+            return json.loads((file.metadata() or {}).get("frcnn", "{}")).get("schema") == SCHEMA
+    except (OSError, SafetensorError, ValueError, AttributeError, RecursionError):
+        return False  # reading says what is wrong
 
 
 def check_fit(tensors: Mapping[str, Any], expected: Mapping[str, Any], source: str) -> None:

@@ -55,7 +55,7 @@ PREFERRED = (
 
 def is_detectron2(tensors: Tensors) -> bool:
     """Tell whether tensors are named as detectron2 names a detector's, C4 or another."""
-    return any(_plain(name).startswith(("backbone.stem.", "backbone.bottom_up.")) for name in tensors)
+    return any(name.startswith(("backbone.stem.", "backbone.bottom_up.")) for name in tensors)
 
 
 def require_detector(content: Any, path: str) -> None:
@@ -77,7 +77,6 @@ def recognize_detectron2(tensors: Tensors, path: str) -> Recognized:
     Raises:
         UserError: it is no C4 detector, or its ResNet is none of those here.
     """
-    tensors = {_plain(name): tensor for name, tensor in tensors.items()}
     tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(CONSTANTS)}
     others = {"backbone.bottom_up.": "a feature pyramid", "roi_heads.mask_head.": "Mask R-CNN"}
     for prefix, name in others.items():
@@ -95,11 +94,6 @@ def recognize_detectron2(tensors: Tensors, path: str) -> Recognized:
         parameters=(f"model.width={width}", *PARAMETERS),
         preferred=PREFERRED,
     )
-
-
-def _plain(name: str) -> str:
-    """Return a name without the prefix of a model that was trained in parallel."""
-    return name.removeprefix("module.")
 
 
 def _sources(expected: Tensors) -> dict[str, TensorSource]:

@@ -6,7 +6,6 @@ from typing import Any
 import h5py
 import numpy as np
 import torch
-from torch import Tensor
 
 from frcnn.backbones import BACKBONES
 from frcnn.errors import UserError
@@ -19,7 +18,7 @@ from frcnn.importing.reference import is_reference, recognize_reference
 from frcnn.importing.tensor_source import Recognized, Tensors
 from frcnn.importing.torchvision_names import is_resnet, is_vgg, recognize_resnet, recognize_vgg
 from frcnn.pretrained import imagenet_weights
-from frcnn.training.initial_weights import COUNTER, read_torch
+from frcnn.training.initial_weights import COUNTER, read_torch, state_dict_in
 
 
 def recognize(path: Path, sha256: str, preparation: str | None) -> Recognized:
@@ -65,13 +64,9 @@ def _read_arrays(path: Path) -> Any:
 
 def _open(content: Any, path: Path) -> tuple[Tensors, Any]:
     """Return the state dict of a checkpoint, without counters, and its entry `config`."""
-    state, config = content, None
-    if isinstance(content, dict):
-        config = content.get("config")
-        state = next((content[key] for key in ("model_state_dict", "model") if key in content), content)
-    if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
-        raise UserError(f"{path}: holds no state dict of tensors, alone or as `model` or `model_state_dict`")
-    return {str(name): tensor for name, tensor in state.items() if not str(name).endswith(COUNTER)}, config
+    config = content.get("config") if isinstance(content, dict) else None
+    state = state_dict_in(content, path)
+    return {name: tensor for name, tensor in state.items() if not name.endswith(COUNTER)}, config
 
 
 def _published(sha256: str) -> str | None:

@@ -1,9 +1,9 @@
 """Files of ImageNet classification weights with torchvision's key names, from which backbone and head start.
 
-They come as a state dict saved by torch, or as the .safetensors file that `frcnn import-weights` makes of other files:
-arrays of backbone and head, float32, and one metadata key `frcnn`, a JSON object: schema, version, library (version),
-checksum, backbone, preprocessing (what pictures the weights expect), provenance (SHA-256 and layout of the
-file imported).
+They come as a state dict saved by torch, alone or in a checkpoint, or as the .safetensors file that `frcnn
+import-weights` makes of other files: arrays of backbone and head, float32, and one metadata key `frcnn`, a JSON object:
+schema, version, library (version), checksum, backbone, preprocessing (what pictures the weights expect), provenance
+(SHA-256 and layout of the file imported).
 """
 
 import re
@@ -24,6 +24,8 @@ from frcnn.params import from_dict, to_dict
 SCHEMA, VERSION = "frcnn-initial-weights", 2
 # The classifier of 1,000 ImageNet classes, which a detector has no use for.
 UNUSED = ("classifier.6.", "fc.")
+# Where checkpoints keep the state dict, and what training in parallel puts before its names.
+STATE_DICTS, PARALLEL = ("model_state_dict", "state_dict", "model"), "module."
 COUNTER = "num_batches_tracked"  # of batch norms, in some files only and used by none
 # What unpickles a float of NumPy, which some checkpoints hold beside their tensors, and its name before NumPy 2.
 _SCALAR: Any = np.float64(0).__reduce__()[0]
@@ -40,12 +42,30 @@ def read_initial(path: Path, config: DetectorConfig) -> Weights:
         header, arrays = read_tensors(path, sealed_from=2)
         _check_header(path, header, config)
     else:
-        tensors = read_torch(path)
-        if not isinstance(tensors, dict) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
-            raise UserError(f"{path}: holds no plain state dict of tensors; make one with `frcnn import-weights`")
+        tensors = state_dict_in(read_torch(path), path)
         arrays = {name: tensor.float().numpy() for name, tensor in tensors.items()}
         require_finite(path, arrays)
+    first, width = arrays.get("conv1.weight"), config.model.width  # a ResNet's
+    if first is not None and first.ndim == 4 and len(first) != width:
+        raise UserError(f"{path}: made for model.width: {len(first)}, not {width}; set model.width: {len(first)}")
     return {name: array for name, array in arrays.items() if not name.startswith(UNUSED) and not name.endswith(COUNTER)}
+
+
+def state_dict_in(content: Any, path: Path) -> dict[str, Tensor]:
+    """Return the tensors by name in what torch saved, alone or in a checkpoint; names lose a common `module.`.
+
+    Raises:
+        UserError: it holds no state dict.
+    """
+    state = content
+    if isinstance(content, dict):
+        state = next((content[key] for key in STATE_DICTS if key in content), content)
+    if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
+        keys = ", ".join(f"`{key}`" for key in STATE_DICTS)
+        raise UserError(f"{path}: holds no state dict of tensors, alone or as one of {keys}")
+    names = list(map(str, state))
+    prefix = PARALLEL if all(name.startswith(PARALLEL) for name in names) else ""
+    return {name.removeprefix(prefix): tensor for name, tensor in zip(names, state.values(), strict=True)}
 
 
 def read_torch(path: Path) -> Any:

@@ -10,9 +10,10 @@ from frcnn.data.voc.annotation import Annotation
 from frcnn.data.voc.dataset import VocDataset
 from frcnn.detector.config import DetectorConfig, detector_config
 from frcnn.detector.interfaces import Learner
+from frcnn.detector.weights_file import is_weights_file
 from frcnn.errors import UserError
 from frcnn.files import sha256_file
-from frcnn.frameworks import Backend, choose_backend, initial_network, load_network
+from frcnn.frameworks import Backend, choose_backend, initial_network, load_network, network_from_detector
 from frcnn.messages import differences, first_few
 from frcnn.params import Params, to_dict
 from frcnn.training.batches import Source
@@ -44,6 +45,7 @@ class Setup:
     Attributes:
         network: with the weights that the phase starts from, see `frcnn.frameworks.initial_network`.
         held_out: annotations of the images that validation uses.
+        started: what the network takes of a detector that it starts from; empty where it does not.
         provenance: what the trained weights are made from.
         fingerprint: of the provenance and the code.
     """
@@ -52,6 +54,7 @@ class Setup:
     backend: Backend
     source: Source
     held_out: list[Annotation]
+    started: str
     provenance: dict[str, Any]
     fingerprint: str
 
@@ -80,37 +83,44 @@ def set_up(params: Params, phase: int, inputs: Inputs, device: str, cache: bool 
     data_provenance = provenance_of(params, dataset.class_names, dataset.split_sha256(params.splits.train))
     targets = read_targets(inputs.anchors, data_provenance)
     config = detector_config(dataset.class_names, params)
-    network, start = _starting_network(phase, config, params, inputs.weights)
+    network, start, started = _starting_network(phase, config, params, inputs.weights)
     provenance = data_provenance | {
         "phase": phase,
         "start": start,
         "train": to_dict(params.train),
         "schedule": to_dict(params.phase(phase)),
     }
-    everything = provenance | {"model": to_dict(config), "precision": str(backend.precision)}
+    everything = provenance | {"model": to_dict(network.config), "precision": str(backend.precision)}
     return Setup(
         network,
         backend,
         Source(targets, dataset.pictures_of(targets.image_ids), params, PictureCache(targets.size) if cache else None),
         _held_out(params, dataset, targets),
+        started,
         provenance,
         fingerprint(everything, params.train.validation.fraction > 0, backend.framework == "tensorflow"),
     )
 
 
-def _starting_network(phase: int, config: DetectorConfig, params: Params, path: Path | None) -> tuple[Any, str]:
-    """Return the network and the SHA-256 of the file that it starts from, or none."""
-    if phase == 1:
-        pretrained = None if path is None else read_initial(path, config)
-        network = initial_network(config, params.train.seed, pretrained, str(path))
-        return network, "none" if path is None else sha256_file(path)
+def _starting_network(phase: int, config: DetectorConfig, params: Params, path: Path | None) -> tuple[Any, str, str]:
+    """Return the network, the SHA-256 of the file that it starts from, or none, and what it takes of a detector."""
+    seed = params.train.seed
+    if phase == 1 and path is None:
+        return initial_network(config, seed), "none", ""
+    if phase == 1 and path is not None and is_weights_file(path):
+        network, started = network_from_detector(config, seed, path)
+        return network, sha256_file(path), started
+    if phase == 1 and path is not None:
+        return initial_network(config, seed, read_initial(path, config), str(path)), sha256_file(path), ""
     if path is None or not path.is_file():
         raise UserError(f"{path}: no such file; run `frcnn train --phase 1` first")
     network = load_network(path)
+    # What a network expects of pictures comes from what it once started from.
+    config = config.model_copy(update={"preprocessing": network.config.preprocessing})
     changed = differences(to_dict(network.config), to_dict(config))
     if changed:
         raise UserError(f"{path}: trained with {first_few(changed, 6)}; run `frcnn train --phase 1` again")
-    return network, sha256_file(path)
+    return network, sha256_file(path), ""
 
 
 def _held_out(params: Params, dataset: VocDataset, targets: AnchorTargets) -> list[Annotation]:

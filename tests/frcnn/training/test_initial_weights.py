@@ -94,6 +94,21 @@ def test_a_file_that_is_no_state_dict(params: Params, tmp_path: Path, content, c
     assert "executed" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("key", ["state_dict", "model", "model_state_dict"])
+def test_a_checkpoint_of_a_parallel_training(params: Params, tmp_path: Path, key: str) -> None:
+    source = torchvision.models.resnet18().state_dict()
+    torch.save({key: {f"module.{name}": t for name, t in source.items()}, "epoch": 3}, tmp_path / "w.pth")
+    model = build(params, {"width": 64})
+    start(model, tmp_path / "w.pth")
+    assert torch.equal(model.backbone.state_dict()["conv1.weight"], source["conv1.weight"])
+
+
+def test_another_width_is_named(params: Params, tmp_path: Path) -> None:
+    torch.save(torchvision.models.resnet18().state_dict(), tmp_path / "w.pth")
+    with pytest.raises(UserError, match="w.pth: made for model.width: 64, not 32; set model.width: 64"):
+        start(build(params, {"width": 32}), tmp_path / "w.pth")
+
+
 def test_damage_that_surfaces_late(tmp_path: Path) -> None:
     """PyTorch then raises AssertionError, TypeError and others, or warns of another protocol of pickle."""
     torch.save({f"layer{i}": torch.full((2,), float(i)) for i in range(3)}, tmp_path / "good.pth")

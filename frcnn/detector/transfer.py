@@ -1,0 +1,91 @@
+"""Start a detector from the weights of another: what is taken, and what keeps its random values."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from frcnn.detector.config import DetectorConfig
+from frcnn.detector.interfaces import Weights
+from frcnn.detector.weights_file import check_fit
+from frcnn.errors import UserError
+from frcnn.messages import first_few
+
+CLASSES, DELTAS = "predictor.classes.", "predictor.deltas."
+RPN_OUTPUTS = ("rpn.objectness.", "rpn.deltas.")
+COUNTER = "num_batches_tracked"  # of batch norms, in some networks only and used by none
+# Parameters of `model` on which the meaning of the weights depends.
+OF_THE_NETWORK = ("backbone", "width", "stride_in_1x1", "head_pool", "roi_pool.size")
+
+
+def transfer(
+    own: Weights, config: DetectorConfig, start: Weights, start_config: DetectorConfig, source: str
+) -> tuple[Weights, str]:
+    """Return the weights of a network with all that a trained detector gives it, and what that is, in a sentence.
+
+    Backbone, head and the RPN's convolution are taken as they are. Of the output layers the rows of background and of
+    the classes with equal names are taken; the RPN's outputs, if both have as many anchors per cell.
+
+    Args:
+        own: of the network with random weights, by its names.
+        config: of the network.
+        start: of the other detector.
+        start_config: of the other detector.
+        source: where its weights are from, for messages.
+
+    Raises:
+        UserError: they are of a network that cannot be made equal by its classes and anchors.
+    """
+    _require_same_network(config, start_config, source)
+    same_anchors = config.anchors.per_cell == start_config.anchors.per_cell
+    outputs = (CLASSES, DELTAS) if same_anchors else (CLASSES, DELTAS, *RPN_OUTPUTS)
+    whole = {name: array for name, array in own.items() if not name.startswith(outputs) and COUNTER not in name}
+    taken = {name: array for name, array in start.items() if not name.startswith(outputs) and COUNTER not in name}
+    check_fit(taken, whole, source)
+    rows = [(config.class_names.index(name), there) for there, name in enumerate(start_config.class_names)
+            if name in config.class_names]  # fmt: skip
+    heads = {
+        name: _rows(array, start[name], rows, background=name.startswith(CLASSES))
+        for name, array in own.items()
+        if name.startswith((CLASSES, DELTAS))
+    }
+    return own | taken | heads, _sentence(config, start_config, [here for here, _ in rows], source)
+
+
+def _require_same_network(config: DetectorConfig, start: DetectorConfig, source: str) -> None:
+    differing = []
+    for name in OF_THE_NETWORK:
+        here, there = config.model, start.model
+        for part in name.split("."):
+            here, there = getattr(here, part), getattr(there, part)
+        if here != there:
+            differing.append(f"model.{name}: {there if not isinstance(there, bool) else str(there).lower()}")
+    if differing:
+        raise UserError(f"{source}: is of another network; to start from it, set {', '.join(differing)}")
+
+
+def _rows(own: np.ndarray, start: np.ndarray, rows: Sequence[tuple[int, int]], background: bool) -> np.ndarray:
+    """Return an output layer's weight or bias with the rows (here, there) of some classes, and of background."""
+    merged = own.copy()
+    if background:
+        merged[0] = start[0]
+        for here, there in rows:
+            merged[1 + here] = start[1 + there]
+    else:
+        for here, there in rows:
+            merged[4 * here : 4 * here + 4] = start[4 * there : 4 * there + 4]
+    return merged
+
+
+def _sentence(config: DetectorConfig, start: DetectorConfig, taken: Sequence[int], source: str) -> str:
+    names = [config.class_names[index] for index in sorted(taken)]
+    new = [name for name in config.class_names if name not in names]
+    parts = [f"starts from {source}: backbone, RPN and head"]
+    if names:
+        parts.append(f"{len(names)} of {len(start.class_names)} classes ({first_few(names, 5)})")
+    missing = []
+    if new:
+        missing.append(f"{len(new)} classes ({first_few(new, 5)})" if len(new) > 1 else f"class {new[0]}")
+    if config.anchors.per_cell != start.anchors.per_cell:
+        missing.append(f"the RPN's outputs ({start.anchors.per_cell} anchors per cell there, not "
+                       f"{config.anchors.per_cell})")  # fmt: skip
+    return f"{', '.join(parts)}; random: {' and '.join(missing) or 'nothing'}"
