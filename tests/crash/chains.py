@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from frcnn.presets import commented_params
-from stages.demo import prepare_folder
+from stages.demo import prepare_folder, remove_broken
 from tests.crash.forked import TINY, differences, tree
 
-DVC = [sys.executable, "-m", "dvc", "repro", "--quiet"]
+DVC = [sys.executable, "-m", "dvc", "repro"]
 KILLS_A_CHAIN = 4
 TRIES = 8  # of `dvc repro` after a kill: what dvc left running may still hold a lock
 LIMIT = 600  # seconds of a chain
@@ -45,25 +45,25 @@ class Chain:
     def finish(self) -> bool:
         """Run `dvc repro` until it succeeds."""
         for _ in range(TRIES):
-            self.mend_lock()
+            self.mend()
             if self.start().wait(LIMIT) == 0:
                 return True
             self.counts["runs that failed after a kill"] += 1
             time.sleep(2)
         return False
 
-    def mend_lock(self) -> None:
-        """Remove a dvc.lock that a kill left empty, as `frcnn demo` does."""
-        lock = self.folder / "dvc.lock"
-        if lock.exists() and not lock.read_bytes().strip():
-            lock.unlink()
-            self.counts["empty dvc.lock"] += 1
+    def mend(self) -> None:
+        """Remove what a kill of DVC left damaged of its own files, as `frcnn demo` does."""
+        files = [self.folder / "dvc.lock", self.folder / ".dvc" / "tmp" / "rwlock"]
+        before = [path for path in files if path.exists()]
+        remove_broken(self.folder)
+        self.counts["damaged files of DVC"] += sum(not path.exists() for path in before)
 
     def kill_once(self, whom: str) -> None:
         """Run and kill a part of the processes at a random time; once all is done, do all again."""
         done = False
         while True:
-            self.mend_lock()
+            self.mend()
             process = self.start(*["--force"] * done)
             moment = time.monotonic() + self.random.uniform(1, 10)
             while process.poll() is None:
