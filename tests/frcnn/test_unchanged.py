@@ -42,8 +42,8 @@ def test_the_parameters_of_each_stage_are_those_of_dvc_yaml() -> None:
         ("train_phase1: {learning_rate: 0.5}", "train_phase2", None),
         ("splits: {test: val}", "train_phase1", None),
         ("splits: {test: val}", "detect", "splits.test"),
-        ("model: {backbone: vgg16}", "anchors", "model.backbone"),
-        ("model: {freeze_at: 3}", "anchors", None),
+        ("model: {backbone: resnet34}", "anchors", "model.backbone"),
+        ("model: {head_pool: max}", "anchors", None),
         ("render: {images: 3}  # a remark", "evaluate", None),
     ],
 )

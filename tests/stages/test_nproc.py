@@ -107,7 +107,7 @@ def test_a_users_mistake_is_told_once(tmp_path: Path, dataset: Path) -> None:
     (folder / "data" / "anchors.h5").unlink()
     code, stdout, stderr = finish(begin(folder, [*FRCNN, *TRAIN, "--nproc", "2"]))
     assert (code, stdout) == (2, [])
-    assert stderr == ["error: data/anchors.h5: no such file; run `frcnn anchors` first"]
+    assert stderr == ["error: data/anchors.h5: no such file; run `frcnn anchors`"]
 
 
 @pytest.fixture(scope="module")
