@@ -43,33 +43,40 @@ def read_arrays(path: Path, remedy: str) -> tuple[dict[str, Any], dict[str, np.n
     try:
         if not appended_fits(path):
             raise UserError(f"{path}: damaged, cut off, or not a file of this version, by its checksum; {remedy} again")
-        return read_hdf5(path)
+        return read_hdf5(path, path.stat().st_size)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file; {remedy}") from error
     except ValueError as error:
         raise UserError(f"{path}: not a readable file ({error}); {remedy}") from error
 
 
-def read_hdf5(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def read_hdf5(path: Path, most: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Return the attributes and, by their names with the groups, the arrays of an HDF5 file.
 
     Links are not followed, neither to other files nor within the file.
 
+    Args:
+        most: bytes that all arrays together may have.
+
     Raises:
         OSError: no such file.
-        ValueError: damaged, or with data that lie in other files.
+        ValueError: damaged, larger, or with data that lie in other files.
     """
-    content = path.read_bytes()
     arrays: dict[str, np.ndarray] = {}
+    left = most
 
     def visit(name: str, item: Any) -> None:
+        nonlocal left
         if isinstance(item, h5py.Dataset):
-            if item.external or item.is_virtual or item.nbytes > len(content):
+            if item.external or item.is_virtual:
                 raise ValueError(f"the data of {name} are not in the file")
+            left -= item.nbytes
+            if left < 0:
+                raise ValueError(f"more than {most >> 20} MiB with {name}")
             arrays[name] = item[()]
 
     try:
-        with h5py.File(io.BytesIO(content), "r") as file:
+        with h5py.File(io.BytesIO(path.read_bytes()), "r") as file:
             attributes = dict(file.attrs)
             file.visititems(visit)
     except (OSError, KeyError, TypeError, RuntimeError) as error:  # what h5py makes of damage

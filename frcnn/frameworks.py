@@ -92,12 +92,11 @@ def network_from_detector(config: DetectorConfig, seed: int, path: Path) -> tupl
         UserError: the file is not readable, or of a network that cannot be made equal, see `frcnn.detector.transfer`.
     """
     from frcnn.detector.transfer import transfer
-    from frcnn.detector.weights_file import read_weights
     from frcnn.pytorch.weights import arrays_of, load_arrays
 
-    start_config, start = read_weights(path)
-    network = initial_network(config.model_copy(update={"preprocessing": start_config.preprocessing}), seed)
-    weights, sentence = transfer(arrays_of(network), config, start, start_config, str(path))
+    start = load_network(path)
+    network = initial_network(config.model_copy(update={"preprocessing": start.config.preprocessing}), seed)
+    weights, sentence = transfer(arrays_of(network), config, arrays_of(start), start.config, str(path))
     load_arrays(network, weights, str(path))
     return network, sentence
 

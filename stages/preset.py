@@ -19,7 +19,8 @@ def run(
     from frcnn.files import write_text
     from frcnn.presets import commented_params
 
+    text = commented_params(name)
     if out.exists() and not force:
         raise UserError(f"{out}: exists; add --force to replace it, or name another file with --out")
-    write_text(out, commented_params(name))
+    write_text(out, text)
     say(f"{out}: the parameters of the preset {name}")

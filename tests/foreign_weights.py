@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,9 +12,10 @@ from torch.nn import functional as F
 
 from frcnn.data.voc.dataset import VOC_CLASSES
 from frcnn.detector.config import detector_config
+from frcnn.importing import detectron2
 from frcnn.importing.convert import detector_weights
 from frcnn.importing.tensor_source import Recognized
-from frcnn.params import Params
+from frcnn.params import Params, load_params
 from frcnn.pytorch.faster_rcnn import FasterRCNN
 from frcnn.pytorch.weights import load_arrays
 
@@ -55,6 +57,15 @@ def imported_detector(found: Recognized, params: Params, source: str) -> FasterR
         network = FasterRCNN(config)
     load_arrays(network, detector_weights(found, config, source), source)
     return network.eval()
+
+
+def detectron2_arrays() -> dict[str, np.ndarray]:
+    """Return the arrays of a narrow R50-C4 of detectron2 for VOC's classes."""
+    settings = ["model.backbone=resnet50", "model.norm=frozen", "model.width=16", *detectron2.PARAMETERS]
+    with torch.device("meta"):
+        network = FasterRCNN(detector_config(VOC_CLASSES, load_params(Path("reference"), settings)))
+    sources = detectron2._sources(network.state_dict()).values()
+    return {source.name: numbers(source.name, *source.shape).contiguous().numpy() for source in sources}
 
 
 def vgg_layers(convolution: str, fc6: str, fc7: str) -> dict[str, Tensor]:

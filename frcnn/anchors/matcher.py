@@ -33,15 +33,17 @@ def match_anchors(
     """
     if len(gt_boxes) == 0 or len(anchors) == 0:
         return Match(np.zeros(len(anchors), np.int8), np.zeros(len(anchors), np.int64))
+    # float32 corners, float64 overlaps: the arithmetic whose ties published implementations agree on.
+    anchors, gt_boxes = anchors.astype(np.float64), gt_boxes.astype(np.float64)
     best, objects = np.zeros(len(anchors)), np.zeros(len(anchors), np.int64)
     among_best = np.zeros(len(anchors), np.bool_)
     step = max(1, PAIRS // len(anchors))
     for start in range(0, len(gt_boxes), step):
-        # float32 corners, float64 overlaps: the arithmetic whose ties published implementations agree on.
-        iou = boxes.iou(anchors.astype(np.float64), gt_boxes[start : start + step].astype(np.float64))
+        iou = boxes.iou(anchors, gt_boxes[start : start + step])
         among_best |= ((iou >= iou.max(axis=0) - tie_tolerance) & (iou > 0)).any(axis=1)
-        higher = iou.max(axis=1) > best
-        best[higher], objects[higher] = iou.max(axis=1)[higher], start + iou.argmax(axis=1)[higher]
+        best_here = iou.max(axis=1)
+        higher = best_here > best
+        best[higher], objects[higher] = best_here[higher], start + iou.argmax(axis=1)[higher]
     labels = np.full(len(anchors), IGNORE, np.int8)
     labels[best < negative_iou] = NEGATIVE
     labels[(best >= positive_iou) | among_best] = POSITIVE

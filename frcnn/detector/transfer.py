@@ -6,13 +6,12 @@ import numpy as np
 
 from frcnn.detector.config import DetectorConfig
 from frcnn.detector.interfaces import Weights
-from frcnn.detector.weights_file import check_fit
+from frcnn.detector.weights_file import COUNTER, check_fit
 from frcnn.errors import UserError
 from frcnn.messages import first_few
 
 CLASSES, DELTAS = "predictor.classes.", "predictor.deltas."
 RPN_OUTPUTS = ("rpn.objectness.", "rpn.deltas.")
-COUNTER = "num_batches_tracked"  # of batch norms, in some networks only and used by none
 # Parameters of `model` on which the meaning of the weights depends.
 OF_THE_NETWORK = ("backbone", "width", "stride_in_1x1", "head_pool", "roi_pool.size")
 
@@ -41,8 +40,8 @@ def transfer(
     whole = {name: array for name, array in own.items() if not name.startswith(outputs) and COUNTER not in name}
     taken = {name: array for name, array in start.items() if not name.startswith(outputs) and COUNTER not in name}
     check_fit(taken, whole, source)
-    rows = [(config.class_names.index(name), there) for there, name in enumerate(start_config.class_names)
-            if name in config.class_names]  # fmt: skip
+    theirs = {name: index for index, name in enumerate(start_config.class_names)}
+    rows = [(here, theirs[name]) for here, name in enumerate(config.class_names) if name in theirs]
     heads = {
         name: _rows(array, start[name], rows, background=name.startswith(CLASSES))
         for name, array in own.items()
@@ -77,7 +76,7 @@ def _rows(own: np.ndarray, start: np.ndarray, rows: Sequence[tuple[int, int]], b
 
 
 def _sentence(config: DetectorConfig, start: DetectorConfig, taken: Sequence[int], source: str) -> str:
-    names = [config.class_names[index] for index in sorted(taken)]
+    names = [config.class_names[index] for index in taken]
     new = [name for name in config.class_names if name not in names]
     parts = [f"starts from {source}: backbone, RPN and head"]
     if names:
@@ -85,7 +84,7 @@ def _sentence(config: DetectorConfig, start: DetectorConfig, taken: Sequence[int
     missing = []
     if new:
         missing.append(f"{len(new)} classes ({first_few(new, 5)})" if len(new) > 1 else f"class {new[0]}")
-    if config.anchors.per_cell != start.anchors.per_cell:
-        missing.append(f"the RPN's outputs ({start.anchors.per_cell} anchors per cell there, not "
-                       f"{config.anchors.per_cell})")  # fmt: skip
+    here, there = config.anchors.per_cell, start.anchors.per_cell
+    if here != there:
+        missing.append(f"the RPN's outputs ({there} anchors per cell there, not {here})")
     return f"{', '.join(parts)}; random: {' and '.join(missing) or 'nothing'}"

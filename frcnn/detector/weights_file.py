@@ -21,6 +21,7 @@ from frcnn.messages import first_few
 from frcnn.params import from_dict, to_dict
 
 SCHEMA, VERSION = "frcnn-weights", 4
+COUNTER = "num_batches_tracked"  # of batch norms, in some networks only and used by none
 # Where the parameters of `model` in version 2 are now.
 MOVED = {
     "proposal_min_size": ("proposals", "min_size"),

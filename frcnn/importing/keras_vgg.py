@@ -17,6 +17,7 @@ from frcnn.detector.layouts import VGG_LAYERS, from_keras
 from frcnn.errors import UserError
 from frcnn.importing.tensor_source import Recognized, Tensors, TensorSource
 
+MOST_BYTES = 2 << 30  # of all layers; VGG-16 has 0.5 GiB
 MODEL = "model_weights/"
 CLASSIFIER = "predictions"  # of 1,000 ImageNet classes
 
@@ -28,7 +29,7 @@ def recognize_keras_vgg(path: Path) -> Recognized:
         UserError: not readable, or no VGG-16.
     """
     try:
-        _, arrays = read_hdf5(path)
+        _, arrays = read_hdf5(path, MOST_BYTES)
     except ValueError as error:
         raise UserError(f"{path}: not a readable HDF5 file ({error})") from error
     whole_model = any(name.startswith(MODEL) for name in arrays)

@@ -6,7 +6,6 @@ its versions; another name stops the reading before anything is called.
 
 import collections
 import pickle
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from frcnn.errors import UserError
 from frcnn.messages import first_line
 
 FIRST = b"\x80"  # of a pickle of protocol 2 or later
+ARRAY = object()  # stands for the class of arrays, which a file could call to fill the memory
 TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # what torch wrote first until version 1.6
 
 
@@ -54,9 +54,9 @@ class _Reader(pickle.Unpickler):
         return KNOWN[module, name]
 
 
-def _new_array(kind: type, shape: tuple[int, ...], letter: Any) -> np.ndarray:
+def _new_array(kind: Any, shape: tuple[int, ...], letter: Any) -> np.ndarray:
     """Return the empty array that the file then fills."""
-    if kind is not np.ndarray or shape != (0,):
+    if kind is not ARRAY or shape != (0,):
         raise ValueError("an array that does not begin empty")
     return np.ndarray((0,), np.int8)
 
@@ -68,9 +68,9 @@ def _latin1(text: str, encoding: str) -> bytes:
     return text.encode("latin1")
 
 
-KNOWN: dict[tuple[str, str], type | Callable[..., Any]] = {
+KNOWN: dict[tuple[str, str], Any] = {
     ("numpy.core.multiarray", "_reconstruct"): _new_array,
-    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "ndarray"): ARRAY,
     ("numpy", "dtype"): np.dtype,
     ("_codecs", "encode"): _latin1,
     ("collections", "OrderedDict"): collections.OrderedDict,

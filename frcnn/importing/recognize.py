@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from frcnn.backbones import BACKBONES
+from frcnn.detector.weights_file import COUNTER
 from frcnn.errors import UserError
 from frcnn.fetching.published import CAFFE_VGG16
 from frcnn.importing.chenyuntc import is_chenyuntc, preparation_of, recognize_chenyuntc
@@ -18,7 +19,7 @@ from frcnn.importing.reference import is_reference, recognize_reference
 from frcnn.importing.tensor_source import Recognized, Tensors
 from frcnn.importing.torchvision_names import is_resnet, is_vgg, recognize_resnet, recognize_vgg
 from frcnn.pretrained import imagenet_weights
-from frcnn.training.initial_weights import COUNTER, read_torch, state_dict_in
+from frcnn.training.initial_weights import read_torch, state_dict_in
 
 
 def recognize(path: Path, sha256: str, preparation: str | None) -> Recognized:

@@ -8,10 +8,8 @@ import torch
 from torch import nn
 
 from frcnn.detector.interfaces import Weights
-from frcnn.detector.weights_file import check_fit, read_weights
+from frcnn.detector.weights_file import COUNTER, check_fit, read_weights
 from frcnn.pytorch.faster_rcnn import FasterRCNN
-
-COUNTER = "num_batches_tracked"  # of batch norms, in some files only and used by none
 
 
 def arrays_of(model: nn.Module) -> Weights:

@@ -68,18 +68,15 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
     """
     try:
         fits = appended_fits(path)
-        if fits is None:
-            return {}
-        if not fits:
-            raise UserError(
-                f"{path}: damaged, its checksum does not fit its content; remove it, or start again with --fresh"
-            )
-        state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         return None
-    except UserError:
-        raise
-    except Exception:  # damage surfaces as nearly any
+    if fits is False:
+        raise UserError(
+            f"{path}: damaged, its checksum does not fit its content; remove it, or start again with --fresh"
+        )
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True) if fits else {}
+    except Exception:  # of what another version of torch wrote
         return {}
     return state if isinstance(state, dict) else {}
 

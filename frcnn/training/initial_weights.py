@@ -18,6 +18,7 @@ from torch import Tensor
 from frcnn.detector.config import DetectorConfig, Preprocessing
 from frcnn.detector.interfaces import Weights
 from frcnn.detector.tensor_file import read_tensors, require_finite, write_tensors
+from frcnn.detector.weights_file import COUNTER
 from frcnn.errors import UserError
 from frcnn.params import from_dict, to_dict
 
@@ -26,7 +27,6 @@ SCHEMA, VERSION = "frcnn-initial-weights", 2
 UNUSED = ("classifier.6.", "fc.")
 # Where checkpoints keep the state dict, and what training in parallel puts before its names.
 STATE_DICTS, PARALLEL = ("model_state_dict", "state_dict", "model"), "module."
-COUNTER = "num_batches_tracked"  # of batch norms, in some files only and used by none
 # What unpickles a float of NumPy, which some checkpoints hold beside their tensors, and its name before NumPy 2.
 _SCALAR: Any = np.float64(0).__reduce__()[0]
 NUMPY_FLOAT: list[Any] = [_SCALAR, (_SCALAR, "numpy.core.multiarray.scalar"), np.dtype, type(np.dtype(np.float64))]

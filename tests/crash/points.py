@@ -212,7 +212,7 @@ def serving(folder: Path) -> Iterator[str]:
             assert server.stdout is not None
             yield f"http://127.0.0.1:{server.stdout.readline().split()[5]}"
         finally:
-            server.terminate()
+            server.kill()  # it may have inherited that SIGTERM is ignored
 
 
 @contextmanager

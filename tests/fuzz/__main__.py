@@ -36,6 +36,8 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="frcnn-fuzz-"))
     try:
         base = make_base(folder)
+        for each in FORMATS:
+            _require_accepted(each, base)
         before = tree(base)
         for number, each in _plan(int(os.environ.get("FRCNN_FUZZ", "2000"))):
             if one in (None, each.name, f"{each.name} {number}"):
@@ -79,6 +81,15 @@ def _try(each: Format, number: int, base: Path, before: dict[str, str], keep: bo
     else:
         shutil.rmtree(folder)
     return verdict
+
+
+def _require_accepted(each: Format, base: Path) -> None:
+    """Require that the good file is read, or nothing would follow from refused ones."""
+    folder = shutil.copytree(base, base.parent / "good", copy_function=os.link)
+    for arguments in each.commands:
+        ended = run(list(arguments), folder, seconds=SECONDS, memory=MEMORY)
+        assert ended.code == 0, (each.name, ended)
+    shutil.rmtree(folder)
 
 
 def _setting(base: Path, draw: random.Random) -> str:

@@ -1,5 +1,6 @@
 """Every format that the commands read: a project with a good file of each, and who reads it."""
 
+import pickle
 import shutil
 import signal
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from PIL import Image
 
 from tests.crash.forked import make_project, run
 from tests.crash.points import count_changes
-from tests.foreign_weights import VGG_CONVOLUTIONS, constants
+from tests.foreign_weights import VGG_CONVOLUTIONS, constants, detectron2_arrays
 
 NONE = ("--workers", "0")
 ANCHORS, CHECK, EVALUATE = ("anchors", *NONE), ("check", *NONE), ("evaluate",)
@@ -44,8 +45,8 @@ def _source(name: str) -> tuple[tuple[str, ...]]:
     return (("download", *NONE, "-S", f"download.source=sources/{name}", "--dataset", "installed"),)
 
 
-def _foreign(name: str) -> tuple[tuple[str, ...]]:
-    return (("import-weights", f"foreign/{name}", "--out", "imported.safetensors"),)
+def _foreign(name: str, *options: str) -> tuple[tuple[str, ...]]:
+    return (("import-weights", f"foreign/{name}", "--out", "imported.safetensors", *options),)
 
 
 TRAIN1 = ("train", "--phase", "1", "--checkpoint-seconds", "0")
@@ -71,8 +72,9 @@ FORMATS = [
     Format("checkpoint", "checkpoints/phase1/last.pt", (TRAIN1,), sealed=True),
     Format("COCO results", "results.json", (("evaluate", "--detections", "results.json"),), text=True),
     Format("ResNet .pth", "foreign/resnet18.pth", _foreign("resnet18.pth")),
-    Format("VGG .pth", "foreign/vgg.pth", _foreign("vgg.pth"), share=0.3),
+    Format("VGG .pth", "foreign/vgg.pth", _foreign("vgg.pth", "--preparation", "caffe"), share=0.3),
     Format("VGG .h5", "foreign/vgg.h5", _foreign("vgg.h5"), share=0.3),
+    Format("C4 .pkl", "foreign/c4.pkl", _foreign("c4.pkl")),
 ]  # fmt: skip
 STOP_AT = 14  # a change of a checkpoint's folder, between two checkpoints
 
@@ -119,6 +121,7 @@ def _add_pictures(folder: Path, picture: Path) -> None:
 
 def _add_foreign(folder: Path) -> None:
     folder.mkdir()
+    (folder / "c4.pkl").write_bytes(pickle.dumps({"model": detectron2_arrays()}, protocol=2))
     with torch.device("meta"):
         resnet = torchvision.models.resnet18().state_dict()
     torch.save(constants(resnet), folder / "resnet18.pth")

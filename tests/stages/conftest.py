@@ -17,10 +17,12 @@ def frcnn(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
     def run(*arguments: str) -> tuple[object, str, str]:
         monkeypatch.setattr(sys, "argv", ["frcnn", *arguments])
         usual = {number: signal.getsignal(number) for number in SIGNALS}
-        with pytest.raises(SystemExit) as exit_:
-            cli.main()
-        for number, handler in usual.items():
-            signal.signal(number, handler)
+        try:
+            with pytest.raises(SystemExit) as exit_:
+                cli.main()
+        finally:
+            for number, handler in usual.items():
+                signal.signal(number, handler)
         printed = capsys.readouterr()
         return exit_.value.code, printed.out.strip(), printed.err.strip()
 
