@@ -89,7 +89,7 @@ def read_yaml(path: Path) -> Any:
             content = file.read(MOST_BYTES + 1)
         text = content.decode()
     except OSError as error:
-        remedy = "name a parameter file or a preset (default, demo, reference) with --params"
+        remedy = "name a parameter file or a preset (default, demo, finetune, reference) with --params"
         raise UserError(f"{path}: {error.strerror}; {remedy}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not a text file in UTF-8") from error
@@ -144,6 +144,20 @@ def describe(error: Any, known: Sequence[str]) -> str:
     return f"{name or 'the file'} is {value}; it must be {allowed}"
 
 
+def number_of(value: Any) -> Any:
+    """Return text as a number where it is one: PyYAML reads 1e-3, without a dot, as text."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+def list_per_map(value: Any) -> Any:
+    """Return numbers, of all feature maps, as a list of one list; lists, one for each map, as they are."""
+    flat = isinstance(value, (list, tuple)) and not any(isinstance(each, (list, tuple)) for each in value)
+    return [value] if flat else value
+
+
 def contradictions(params: "Params") -> Iterator[str]:
     """Yield what is wrong with values that are each allowed."""
     if params.data.max_size is not None and params.data.max_size < params.data.min_size:
@@ -155,13 +169,33 @@ def contradictions(params: "Params") -> Iterator[str]:
     if params.train.validation.keep == "best" and params.train.validation.fraction == 0:
         yield "train.validation.keep: best needs train.validation.fraction above 0"
     yield from _contradictions_of_model(params.model)
+    yield from _contradictions_of_feature_maps(params)
+
+
+def _contradictions_of_feature_maps(params: "Params") -> Iterator[str]:
+    """Yield what does not fit the number of feature maps."""
+    name, backbone, sizes = params.model.backbone, BACKBONES[params.model.backbone], params.anchors.anchor_sizes
+    if len(sizes) not in (1, len(backbone.strides)):
+        yield (
+            f"anchors.anchor_sizes has {len(sizes)} lists; {name} has {len(backbone.strides)} feature maps: give one "
+            "list for all or one for each"
+        )
+    if len({len(each) for each in sizes}) > 1:
+        yield "anchors.anchor_sizes: the lists differ in length; all feature maps have as many anchors per cell"
+    if backbone.family != "pyramid":
+        return
+    for section in ("train", "detect"):
+        if getattr(params, section).framework == "tensorflow":
+            yield f"{section}.framework: tensorflow has no feature pyramids (model.backbone: {name}); use torch"
+    if params.model.roi_pool.op != "align":
+        yield f"{name} has model.roi_pool.op: align, not {params.model.roi_pool.op}"
 
 
 def _contradictions_of_model(model: "Model") -> Iterator[str]:
     """Yield what the backbone that was chosen would ignore or cannot do."""
     backbone = BACKBONES[model.backbone]
     vgg = backbone.family == "vgg"
-    if vgg and (model.roi_pool.size != 7 or model.width != 64):
+    if backbone.family != "resnet" and (model.roi_pool.size != 7 or model.width != 64):
         yield f"{model.backbone} has model.roi_pool.size: 7 and model.width: 64, fixed by its layers"
     if model.stride_in_1x1 and not backbone.bottleneck:
         yield f"model.stride_in_1x1 is for blocks of three convolutions; {model.backbone} has none: set false"

@@ -13,22 +13,14 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, Vali
 from frcnn.backbones import BACKBONES
 from frcnn.errors import UserError
 from frcnn.messages import shorten
-from frcnn.param_file import contradictions, describe, nearest, parse_yaml, read_yaml
+from frcnn.param_file import contradictions, describe, list_per_map, nearest, number_of, parse_yaml, read_yaml
 
 MOST_LINES = 30  # about what is wrong with a file
 LARGEST = 2**31 - 1
 PRESETS = Path(__file__).parent / "presets"
 
 
-def _number(value: Any) -> Any:
-    """Return text as a number where it is one: PyYAML reads 1e-3, without a dot, as text."""
-    try:
-        return float(value) if isinstance(value, str) else value
-    except ValueError:
-        return value
-
-
-NUMBER = BeforeValidator(_number)  # the last, so that the JSON schema states the bounds
+NUMBER = BeforeValidator(number_of)  # the last, so that the JSON schema states the bounds
 Fraction = Annotated[float, Field(ge=0, le=1), NUMBER]
 NonNegative = Annotated[float, Field(ge=0), NUMBER]
 Positive = Annotated[float, Field(gt=0), NUMBER]
@@ -37,6 +29,11 @@ AtLeastOne = Annotated[int, Field(ge=1, le=LARGEST)]
 Drawn = Annotated[int, Field(ge=1, le=1_000_000)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Numbers = Annotated[tuple[Positive, ...], Strict(False), Field(min_length=1)]
+Sizes = Annotated[
+    tuple[Numbers, ...],
+    Strict(False),
+    BeforeValidator(list_per_map, json_schema_input_type=Numbers | tuple[Numbers, ...]),
+]
 Names = Annotated[tuple[str, ...], Strict(False), Field(min_length=1)]
 Framework = Literal["torch", "tensorflow"]
 Precision = Literal["float32", "bf16", "auto"]
@@ -85,6 +82,8 @@ class Data(Section):
     max_size: AtLeastOne | None = 1000
     rounding: Literal["nearest", "down"] = "nearest"
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    antialias: bool = True
+    size_divisor: AtLeastOne = 1
     box_convention: Literal["voc", "continuous", "reference"] = "voc"
     train_difficult: bool = False
 
@@ -92,9 +91,11 @@ class Data(Section):
 class Anchors(Section):
     """Shapes of the anchors, and which of them count as objects."""
 
-    anchor_sizes: Numbers = (128.0, 256.0, 512.0)
+    anchor_sizes: Sizes = ((128.0, 256.0, 512.0),)
     anchor_ratios: Numbers = (0.5, 1.0, 2.0)
     anchor_offset: Fraction = 0.5
+    rounded: bool = False
+    strides: Literal["fixed", "from_map"] = "fixed"
     rpn_positive_iou: Fraction = 0.7
     rpn_negative_iou: Fraction = 0.3
     rpn_straddle_thresh: NonNegative | None = 0.0
@@ -102,14 +103,19 @@ class Anchors(Section):
 
     @property
     def per_cell(self) -> int:
-        """Anchors of each cell of the feature map."""
-        return len(self.anchor_sizes) * len(self.anchor_ratios)
+        """Anchors of each cell of a feature map."""
+        return len(self.anchor_sizes[0]) * len(self.anchor_ratios)
+
+    def sizes_of(self, feature_map: int) -> tuple[float, ...]:
+        """Return the sizes of one feature map; a single list is that of all."""
+        return self.anchor_sizes[feature_map if len(self.anchor_sizes) > 1 else 0]
 
 
 class Proposals(Section):
     """What becomes a proposal, in training and detection."""
 
     min_size: NonNegative = 16.0
+    score_threshold: Fraction = 0.0
     nms_threshold: Fraction = 0.7
     exclude_edge: bool = False
     mask_padding: bool = True
@@ -121,6 +127,7 @@ class RoIPool(Section):
     op: Literal["align", "pool", "crop"] = "align"
     size: AtLeastOne = 7
     sampling_ratio: Count = 2
+    aligned: bool = True
     clip: bool = True
 
 
@@ -132,7 +139,7 @@ class Model(Section):
     weights: str = "caffe"
     weights_sha256: str | None = None
     norm: Literal["frozen", "trained"] = "frozen"
-    freeze_at: Annotated[int, Field(ge=0, le=5)] = 2
+    freeze_at: Annotated[int, Field(ge=0, le=6)] = 2
     dropout: Annotated[float, Field(ge=0, le=0.99), NUMBER] = 0.0
     head_pool: Literal["avg", "max"] = "avg"
     delta_clamp: bool = True
@@ -281,7 +288,7 @@ def load_params(path: Path, overrides: Sequence[str] = ()) -> Params:
     """Read a parameter file.
 
     Args:
-        path: YAML file, or the name of a preset: default, demo, reference.
+        path: YAML file, or the name of a preset: default, demo, finetune, reference.
         overrides: `section.key=value` texts that replace values of the file; the value is YAML.
 
     Raises:

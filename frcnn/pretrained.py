@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from frcnn.backbones import BACKBONES
 from frcnn.errors import UserError
 from frcnn.fetching.cache import Progress, fetch
 from frcnn.fetching.published import CAFFE_VGG16, Published
@@ -32,10 +33,36 @@ def find_initial_weights(model: Model, on_progress: Progress | None = None) -> P
 
 
 def imagenet_weights(backbone: str) -> Published:
-    """Return torchvision's ImageNet weights (IMAGENET1K_V1) for a ResNet or `vgg16-torch`."""
+    """Return torchvision's ImageNet weights (IMAGENET1K_V1) for any backbone but `vgg16`."""
     from torchvision.models import get_model_weights
 
-    url = get_model_weights(backbone.removesuffix("-torch"))["IMAGENET1K_V1"].url
+    return _published(
+        get_model_weights(BACKBONES[backbone].body or backbone.removesuffix("-torch"))["IMAGENET1K_V1"].url
+    )
+
+
+def coco_weights(backbone: str) -> Published:
+    """Return torchvision's detector for COCO with a feature pyramid."""
+    from torchvision.models import get_weight
+
+    return _published(get_weight(f"{BACKBONES[backbone].coco}.COCO_V1").url)
+
+
+def figures_of(backbone: str) -> dict[str, float]:
+    """Return what torchvision publishes of its detector for COCO: millions of weights, GFLOP, average precision, MB."""
+    from torchvision.models import get_weight
+
+    meta = get_weight(f"{BACKBONES[backbone].coco}.COCO_V1").meta
+    return {
+        "parameters": meta["num_params"] / 1e6,
+        "GFLOP": meta["_ops"],
+        "AP": meta["_metrics"]["COCO-val2017"]["box_map"],
+        "MB": meta["_file_size"],
+    }
+
+
+def _published(url: str) -> Published:
+    """Return a file of torchvision, whose name ends with the first digits of its digest."""
     name = url.rsplit("/", 1)[1]
     return Published(name, (url,), name.removesuffix(".pth").rsplit("-", 1)[1])
 
@@ -46,7 +73,7 @@ def _fetch(file: Published, model: Model, on_progress: Progress | None) -> Path:
 
 def _local_file(path: Path, expected: str | None) -> Path:
     if not path.is_file():
-        raise UserError(f"model.weights: {path}: no such file; name a file, or none, imagenet or caffe")
+        raise UserError(f"model.weights: {path}: no such file; name a file, or none, imagenet, caffe or coco")
     if expected and (actual := sha256_file(path)) != expected.lower():
         raise UserError(f"{path}: SHA-256 is {actual}, model.weights_sha256 expects {expected}")
     return path

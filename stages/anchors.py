@@ -42,6 +42,8 @@ def run(
 
     params = load_params(params_file, overrides or ())
     require_unchanged = watch("anchors", params_file, overrides or (), params, [dataset])
+    if params.anchors.strides == "from_map":
+        raise UserError(f"{params_file}: anchors.strides: from_map is for imported detectors; set fixed to train")
     workers = os.cpu_count() or 1 if workers is None else workers
     split, voc = params.splits.train, VocDataset(dataset)
     annotations = voc.annotations(split, params.data.box_convention, workers)
@@ -65,12 +67,12 @@ def _draw(annotation: "Annotation", image: "LabeledImage", params: "Params", fol
     import numpy as np
     from PIL import Image
 
-    from frcnn.anchors.grid import anchor_grid, feature_grid
+    from frcnn.anchors.grid import anchor_grid, feature_maps
     from frcnn.data.voc.pictures import read_picture
     from frcnn.files import atomic_path
     from frcnn.report.drawing import draw_anchors
 
-    anchors = anchor_grid(feature_grid(image.size, params.model.backbone), params.anchors)
+    anchors = anchor_grid(feature_maps(image.size, params.model.backbone, params.anchors), params.anchors)
     picture = Image.fromarray(read_picture(annotation.path)).resize(image.size)
     drawn = draw_anchors(np.asarray(picture), image.identity.gt_boxes, anchors[image.identity.positive_index])
     with atomic_path(folder / f"{annotation.image_id.replace('/', '_')}.png") as temporary:

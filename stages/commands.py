@@ -6,7 +6,7 @@ import typer
 
 import frcnn
 
-from . import anchors, check, demo, detect, download, evaluate, import_weights, predict, preset, render, train
+from . import anchors, check, demo, detect, download, evaluate, import_weights, models, predict, preset, render, train
 from .terminal.console import say
 
 
@@ -17,7 +17,8 @@ def _print_version(wanted: bool) -> None:
 
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
-for module in (download, anchors, train, detect, evaluate, render, demo, preset, check, predict, import_weights):
+PIPELINE = (download, anchors, train, detect, evaluate, render)
+for module in (*PIPELINE, demo, preset, check, predict, models, import_weights):
     app.command(module.__name__.rpartition(".")[2].replace("_", "-"))(module.run)
 
 

@@ -42,10 +42,9 @@ def run(
 ) -> None:
     """Read weights of another project, write initial weights for training or a detector."""
     from frcnn.data.voc.dataset import read_names
-    from frcnn.detector.config import detector_config
     from frcnn.detector.weights_file import write_weights
     from frcnn.files import sha256_file
-    from frcnn.importing.convert import class_names_of, classification_weights, detector_weights
+    from frcnn.importing.convert import class_names_of, classification_weights, detector_weights, imported_config
     from frcnn.importing.recognize import recognize
     from frcnn.training.initial_weights import write_initial
 
@@ -66,11 +65,12 @@ def run(
     else:
         params = _params_for(found, source, params_file, overrides or [])
         class_names = read_names(classes_file) if classes_file else class_names_of(found)
-        config = detector_config(class_names, params).model_copy(update={"preprocessing": found.preprocessing})
+        config = imported_config(found, class_names, params)
         write_weights(out, config, detector_weights(found, config, str(source)), provenance)
         say(f"{out}: detector, {found.backbone}, {len(class_names)} classes, from {found.layout}")
         if detection := [text for text in found.preferred if text.startswith("detect.")]:
-            say(f"to detect as its project does: {' '.join(f'-S {text}' for text in detection)}")
+            options = " ".join(f"-S {text}" for text in detection)
+            say(f"frcnn predict detects as its project does; for frcnn detect say {options}")
 
 
 def _params_for(found: "Recognized", source: Path, params_file: Path, overrides: list[str]) -> "Params":

@@ -11,13 +11,13 @@ import typer
 from frcnn.errors import UserError
 
 from .terminal.console import plural, report_error
-from .terminal.options import FINAL_WEIGHTS, Device, FrameworkName, Overrides, Weights
+from .terminal.options import FINAL_WEIGHTS, Device, FrameworkName, Overrides
 
 if TYPE_CHECKING:
     import numpy as np
 
     from frcnn.detector.interfaces import Detector
-    from frcnn.params import Detect
+    from frcnn.params import Detect, Postprocessing
 
 DETECTIONS = "detections.json"
 UNFINISHED = "detections.jsonl.part"  # a line for each picture so far
@@ -26,13 +26,18 @@ USERS_MISTAKE = 2
 
 def run(
     pictures: Annotated[list[str], typer.Argument(help="Files, folders, quoted globs or http(s) URLs.")],
-    weights: Weights = FINAL_WEIGHTS,
+    weights: Annotated[
+        Path,
+        typer.Option("--weights", metavar="FILE", help="A trained detector, or coco, coco-resnet50: see `models`."),
+    ] = FINAL_WEIGHTS,
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Results to write.")] = Path("predictions"),
     score_threshold: Annotated[float, typer.Option("--score-threshold", min=0, max=1, help="Lowest score.")] = 0.7,
     params_file: Annotated[
         Path | None,
         typer.Option(
-            "--params", metavar="FILE", help="File whose section detect is used; default: params.yaml, if it exists."
+            "--params",
+            metavar="FILE",
+            help="File whose section detect is used; default: an imported detector's own, else params.yaml.",
         ),
     ] = None,
     overrides: Overrides = None,
@@ -56,7 +61,10 @@ def run(
     _refuse_to_overwrite(sources, [out / f"{name}.png" for name in names])
     entries: list[dict[str, Any]] = []
     if sources:
-        detector = load_detector(weights, device, framework.value if framework else settings.framework)
+        detector = load_detector(_find(weights), device, framework.value if framework else settings.framework)
+        own = detector.config.postprocessing
+        if params_file is None and own is not None:
+            settings = _settings(params_file, [*_texts(own), *(overrides or [])], score_threshold)
         for source, name in track(zip(sources, names, strict=True), "predicting", len(sources)):
             try:
                 image = read_input(source, max_pixels)
@@ -82,6 +90,23 @@ def _settings(params_file: Path | None, overrides: list[str], score_threshold: f
     path = params_file or Path("params.yaml" if Path("params.yaml").exists() else "default")
     params = load_params(path, overrides)
     return params.detect.model_copy(update={"score_threshold": score_threshold})
+
+
+def _texts(postprocessing: "Postprocessing") -> list[str]:
+    """Return settings of detection as `--set` takes them."""
+    import json
+
+    return [f"detect.{name}={json.dumps(value)}" for name, value in postprocessing]
+
+
+def _find(weights: Path) -> Path:
+    """Return the weights file that is named by its path or as one of the detectors trained on COCO."""
+    from frcnn.importing.published_detectors import find_detector
+
+    from .terminal.console import amount_bar
+
+    with amount_bar("fetching weights", "MB", 1e-6) as on_progress:
+        return find_detector(weights, on_progress)
 
 
 def _expand(pictures: Sequence[str]) -> tuple[list[str], int]:

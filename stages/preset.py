@@ -11,7 +11,7 @@ from .terminal.console import say
 
 
 def run(
-    name: Annotated[str, typer.Argument(help="default, demo or reference.")],
+    name: Annotated[str, typer.Argument(help="default, demo, finetune or reference.")],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="File to write.")] = Path("params.yaml"),
     force: Annotated[bool, typer.Option("--force", help="Replace FILE if it is there.")] = False,
 ) -> None:

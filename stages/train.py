@@ -148,11 +148,14 @@ def _profile(setup: "Setup", job: "Job", folder: Path) -> None:
 
 
 def _find_weights(params: "Params") -> Path | None:
+    from frcnn.importing.published_detectors import find_coco_start, is_coco
     from frcnn.pretrained import find_initial_weights
 
     from .terminal.console import amount_bar
 
     with amount_bar("fetching weights", "MB", 1e-6) as on_progress:
+        if is_coco(params.model.weights):
+            return find_coco_start(params.model, on_progress)
         return find_initial_weights(params.model, on_progress)
 
 

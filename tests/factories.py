@@ -18,14 +18,17 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from frcnn.anchors.grid import FeatureMaps, feature_maps
 from frcnn.anchors.label import label_annotation, label_image
 from frcnn.anchors.targets import join_images, provenance_of, write_targets
+from frcnn.arrays import size_of
+from frcnn.backbones import STRIDE
 from frcnn.checksums import BLANK, append_checksum
 from frcnn.data.voc.dataset import VocDataset
 from frcnn.detector.batch import Batch
 from frcnn.detector.config import detector_config
 from frcnn.detector.weights_file import write_weights
-from frcnn.params import PRESETS, Params, Section, Train
+from frcnn.params import PRESETS, Anchors, Params, Section, Train
 from frcnn.pytorch import inputs as torch_side
 from frcnn.pytorch.faster_rcnn import FasterRCNN
 from frcnn.pytorch.weights import arrays_of
@@ -63,6 +66,26 @@ def losses_of(
 ) -> dict[str, Tensor]:
     """Return the four losses of a batch."""
     return model(torch_side.batch_inputs(batch, model.config), train, precision)
+
+
+def one_map(rows: int, columns: int) -> FeatureMaps:
+    """Return the feature map of a network that has one."""
+    return FeatureMaps(((rows, columns),), ((STRIDE, STRIDE),))
+
+
+def grid_of(size: tuple[int, int], backbone: str) -> tuple[int, int]:
+    """Return (rows, columns) of the feature map, the only one, for an image of (width, height)."""
+    return feature_maps(size, backbone, Anchors()).grids[0]
+
+
+def make_sample(params: Params, backbone: str, image: np.ndarray, objects: list[tuple[int, ...]], seed: int) -> Sample:
+    """Return a picture with objects of the classes 1, 2, ... as training loads it, with random samples."""
+    boxes = np.array(objects, np.float32).reshape(-1, 4)
+    labels = label_image(boxes, size_of(image), backbone, params.anchors)
+    anchors = sample_anchors(labels, params.train.rpn, np.random.default_rng(seed))
+    count = params.train.rpn.post_nms_topk + len(objects)
+    priorities = np.random.default_rng(seed).random(count, np.float32)
+    return Sample(str(seed), image, labels.gt_boxes, np.arange(1, 1 + len(objects)), *anchors, priorities)
 
 
 def voc_object(name: str = "cat", box: object = (11, 21, 40, 60), extra: str = "") -> str:

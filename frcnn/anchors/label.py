@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from frcnn import boxes
-from frcnn.anchors.grid import anchor_grid, feature_grid, valid_anchors
+from frcnn.anchors.grid import anchor_grid, feature_maps, valid_anchors
 from frcnn.anchors.matcher import NEGATIVE, POSITIVE, match_anchors
 from frcnn.data.resizing.sizes import box_scale, resized_size
 from frcnn.data.voc.annotation import Annotation
@@ -15,13 +15,13 @@ from frcnn.params import Anchors, Params
 
 @dataclass(frozen=True)
 class Labels:
-    """RPN targets of one image; indices are flat over its own feature grid (see `grid`).
+    """RPN targets of one image; indices are flat over its own feature maps (see `grid`).
 
     Attributes:
         gt_boxes: (G, 4) float32 xyxy, resized pixels.
         positive_index: (P,) int32, the positive anchors.
         positive_delta: (P, 4) float32, from each to its object.
-        negative_bits: (ceil(A / 8),) uint8, one bit per anchor of the grid.
+        negative_bits: (ceil(A / 8),) uint8, one bit per anchor.
     """
 
     gt_boxes: np.ndarray
@@ -58,8 +58,8 @@ def label_annotation(annotation: Annotation, params: Params) -> LabeledImage:
 
 def label_image(gt_boxes: np.ndarray, size: tuple[int, int], backbone: str, params: Anchors) -> Labels:
     """Label the anchors of an image of `size` (width, height) resized pixels against gt_boxes (G, 4) float32."""
-    grid = feature_grid(size, backbone)
-    anchors, valid = anchor_grid(grid, params), valid_anchors(size, grid, params)
+    maps = feature_maps(size, backbone, params)
+    anchors, valid = anchor_grid(maps, params), valid_anchors(size, maps, params)
     match = match_anchors(
         anchors[valid], gt_boxes, params.rpn_positive_iou, params.rpn_negative_iou, params.rpn_tie_tolerance
     )

@@ -9,7 +9,7 @@ Datasets, N images, flat arrays with offsets as in CSR:
     gt_boxes (G, 4) float32, resized pixels
     positive_offsets (N+1,) int64   positive_index (P,) int32
     positive_delta (P, 4) float32
-    negative_offsets (N+1,) int64   negative_bits (B,) uint8: one bit per anchor of the image's own grid
+    negative_offsets (N+1,) int64   negative_bits (B,) uint8: one bit per anchor of the image's own feature maps
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,7 +28,7 @@ from frcnn.errors import UserError
 from frcnn.messages import differences, first_few, first_line
 from frcnn.params import Params, to_dict
 
-SCHEMA, VERSION = "frcnn-anchors", 3
+SCHEMA, VERSION = "frcnn-anchors", 4
 REMEDY = "run `frcnn anchors`"
 ARRAYS = {"size_original": np.int32, "size": np.int32, "gt_offsets": np.int64, "gt_labels": np.int64}
 TYPES = {
@@ -100,13 +100,14 @@ def join_images(
 
 def provenance_of(params: Params, class_names: list[str], dataset_sha256: str) -> dict[str, Any]:
     """Return what anchor targets depend on, as kept in the file and compared when it is read."""
+    backbone = BACKBONES[params.model.backbone]
     return {
         "split": params.splits.train,
         "classes": list(class_names),
         "dataset": dataset_sha256,
         "data": to_dict(params.data),
         "anchors": to_dict(params.anchors),
-        "feature grid": BACKBONES[params.model.backbone].grid,
+        "feature maps": " ".join(map(str, (backbone.grid, *backbone.strides))),
     }
 
 

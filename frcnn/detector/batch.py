@@ -36,13 +36,15 @@ class Batch:
     image_ids: list[str]
 
 
-def pad_images(images: Sequence[np.ndarray], least: tuple[int, int] = (0, 0)) -> np.ndarray:
+def pad_images(images: Sequence[np.ndarray], least: tuple[int, int] = (0, 0), divisor: int = 1) -> np.ndarray:
     """Stack images (H, W, 3) uint8 as (N, Hmax, Wmax, 3), with 0 as padding at the right and bottom.
 
     Args:
         least: (width, height) that the result has at least.
+        divisor: of which both sides of the result are multiples.
     """
-    width, height = (max(sides) for sides in zip(least, *map(size_of, images), strict=True))
+    longest = (max(sides) for sides in zip(least, *map(size_of, images), strict=True))
+    width, height = (-(-side // divisor) * divisor for side in longest)
     batch = np.zeros((len(images), height, width, 3), np.uint8)
     for row, image in zip(batch, images, strict=True):
         row[: image.shape[0], : image.shape[1]] = image

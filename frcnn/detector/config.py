@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Strict
 
 from frcnn.backbones import BACKBONES
-from frcnn.params import Anchors, Data, Model, Names, Params, Positive, Section
+from frcnn.params import Anchors, Data, Model, Names, Params, Positive, Postprocessing, Section
 
 # The four losses of training, in the order of all arrays and tables that hold them.
 LOSSES = ("loss_rpn_cls", "loss_rpn_box", "loss_roi_cls", "loss_roi_box")
@@ -29,13 +29,17 @@ PREPROCESSING = {
 
 
 class DetectorConfig(Section):
-    """Everything that `predict` needs beside the tensors; class_names are without background."""
+    """Everything that `predict` needs beside the tensors; class_names are without background.
+
+    An imported detector has the postprocessing of its project, which `predict` takes if no parameters are named.
+    """
 
     class_names: Names
     model: Model
     anchors: Anchors
     data: Data
     preprocessing: Preprocessing
+    postprocessing: Postprocessing | None = None
 
 
 def detector_config(class_names: list[str], params: Params) -> DetectorConfig:

@@ -23,7 +23,7 @@ def detect_pictures(
 
 def resize_picture(picture: np.ndarray, data: Data) -> np.ndarray:
     """Return a picture (H, W, 3) uint8 resized as in training."""
-    return resize(picture, *resized_size(size_of(picture), data), data.interpolation)
+    return resize(picture, *resized_size(size_of(picture), data), data.interpolation, data.antialias)
 
 
 def detect_resized(

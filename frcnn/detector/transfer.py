@@ -1,6 +1,8 @@
 """Start a detector from the weights of another: what is taken, and what keeps its random values."""
 
+import json
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +15,14 @@ from frcnn.messages import first_few
 CLASSES, DELTAS = "predictor.classes.", "predictor.deltas."
 RPN_OUTPUTS = ("rpn.objectness.", "rpn.deltas.")
 # Parameters of `model` on which the meaning of the weights depends.
+SETTINGS = (
+    "data.min_size",
+    "anchors.anchor_sizes",
+    "anchors.anchor_ratios",
+    "anchors.anchor_offset",
+    "model.roi_pool.op",
+    "model.roi_pool.aligned",
+)  # to which the weights adapt
 OF_THE_NETWORK = ("backbone", "width", "stride_in_1x1", "head_pool", "roi_pool.size")
 
 
@@ -51,15 +61,22 @@ def transfer(
 
 
 def _require_same_network(config: DetectorConfig, start: DetectorConfig, source: str) -> None:
-    differing = []
-    for name in OF_THE_NETWORK:
-        here, there = config.model, start.model
+    if differing := _differing(config, start, [f"model.{name}" for name in OF_THE_NETWORK]):
+        raise UserError(f"{source}: is of another network; to start from it, set {', '.join(differing)}")
+
+
+def _differing(config: DetectorConfig, start: DetectorConfig, names: Sequence[str]) -> list[str]:
+    """Return the parameters in which two detectors differ, with the values of the start."""
+    found = []
+    for name in names:
+        here: Any = config
+        there: Any = start
         for part in name.split("."):
             here, there = getattr(here, part), getattr(there, part)
         if here != there:
-            differing.append(f"model.{name}: {there if not isinstance(there, bool) else str(there).lower()}")
-    if differing:
-        raise UserError(f"{source}: is of another network; to start from it, set {', '.join(differing)}")
+            value = json.dumps(there) if isinstance(there, (bool, tuple)) else there
+            found.append(f"{name}: {value}")
+    return found
 
 
 def _rows(own: np.ndarray, start: np.ndarray, rows: Sequence[tuple[int, int]], background: bool) -> np.ndarray:
@@ -87,4 +104,6 @@ def _sentence(config: DetectorConfig, start: DetectorConfig, taken: Sequence[int
     here, there = config.anchors.per_cell, start.anchors.per_cell
     if here != there:
         missing.append(f"the RPN's outputs ({there} anchors per cell there, not {here})")
-    return f"{', '.join(parts)}; random: {' and '.join(missing) or 'nothing'}"
+    differing = _differing(config, start, SETTINGS)
+    trained = f"; it was trained with {', '.join(differing)}" if differing else ""
+    return f"{', '.join(parts)}; random: {' and '.join(missing) or 'nothing'}{trained}"

@@ -1,16 +1,18 @@
 """Turn a recognized file into arrays of ours."""
 
+from pathlib import Path
+
 import torch
-from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
 
 from frcnn.backbones import BACKBONES
 from frcnn.data.voc.dataset import VOC_CLASSES
-from frcnn.detector.config import DetectorConfig
+from frcnn.detector.config import DetectorConfig, detector_config
 from frcnn.detector.interfaces import Weights
 from frcnn.detector.weights_file import check_fit
 from frcnn.errors import UserError
 from frcnn.importing.tensor_source import Recognized, Tensors
-from frcnn.params import Model
+from frcnn.importing.torchvision_detectors import COCO_CLASSES
+from frcnn.params import Model, Params, Postprocessing, load_params, to_dict
 from frcnn.pytorch.backbones.resnet import build_resnet
 from frcnn.pytorch.backbones.vgg import build_vgg
 from frcnn.pytorch.faster_rcnn import FasterRCNN
@@ -29,13 +31,30 @@ def fixed_parameters(found: Recognized) -> list[str]:
     ]
 
 
+def imported_config(found: Recognized, class_names: list[str], params: Params | None = None) -> DetectorConfig:
+    """Return the configuration of a detector that was recognized.
+
+    Args:
+        params: with what the file fixes and what its project prefers; None: the defaults with these.
+    """
+    if params is None:
+        params = load_params(Path("default"), [*found.preferred, *fixed_parameters(found)])
+    settings = to_dict(params.detect)
+    own = any(text.startswith("detect.") for text in found.preferred)
+    return detector_config(class_names, params).model_copy(
+        update={
+            "preprocessing": found.preprocessing,
+            "postprocessing": Postprocessing(**{name: settings[name] for name in Postprocessing.model_fields})
+            if own
+            else None,
+        }
+    )
+
+
 def class_names_of(found: Recognized) -> list[str]:
     """Return COCO's names for a detector of 80 classes, in the order of COCO's ids, else VOC's."""
     bias = found.tensors.get(str(found.class_bias))
-    if bias is None or bias.numel() != 81:
-        return VOC_CLASSES
-    names = FasterRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories"]
-    return [name for name in names if name not in ("__background__", "N/A")]
+    return VOC_CLASSES if bias is None or bias.numel() != 1 + len(COCO_CLASSES) else COCO_CLASSES
 
 
 def classification_weights(found: Recognized, source: str) -> Weights:

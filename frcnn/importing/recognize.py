@@ -17,6 +17,7 @@ from frcnn.importing.keras_vgg import recognize_keras_vgg
 from frcnn.importing.pickled import is_pickle, read_pickle
 from frcnn.importing.reference import is_reference, recognize_reference
 from frcnn.importing.tensor_source import Recognized, Tensors
+from frcnn.importing.torchvision_detectors import is_torchvision_detector, recognize_torchvision_detector
 from frcnn.importing.torchvision_names import is_resnet, is_vgg, recognize_resnet, recognize_vgg
 from frcnn.pretrained import imagenet_weights
 from frcnn.training.initial_weights import read_torch, state_dict_in
@@ -35,7 +36,10 @@ def recognize(path: Path, sha256: str, preparation: str | None) -> Recognized:
     if h5py.is_hdf5(path):
         return _agreeing(recognize_keras_vgg(path), preparation, path)
     content = _read_arrays(path) if is_pickle(path) else read_torch(path)
-    tensors, config = _open(content, path)
+    state, config = _open(content, path)
+    if is_torchvision_detector(state):
+        return _agreeing(recognize_torchvision_detector(state, sha256, str(path)), preparation, path)
+    tensors = {name: tensor for name, tensor in state.items() if not name.endswith(COUNTER)}
     if is_reference(tensors):
         return _agreeing(recognize_reference(tensors, str(path)), preparation, path)
     if is_resnet(tensors):
@@ -64,10 +68,9 @@ def _read_arrays(path: Path) -> Any:
 
 
 def _open(content: Any, path: Path) -> tuple[Tensors, Any]:
-    """Return the state dict of a checkpoint, without counters, and its entry `config`."""
+    """Return the state dict of a checkpoint and its entry `config`."""
     config = content.get("config") if isinstance(content, dict) else None
-    state = state_dict_in(content, path)
-    return {name: tensor for name, tensor in state.items() if not name.endswith(COUNTER)}, config
+    return state_dict_in(content, path), config
 
 
 def _published(sha256: str) -> str | None:

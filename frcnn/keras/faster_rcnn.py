@@ -17,7 +17,7 @@ from frcnn.keras.roi_heads import RoIPredictor, roi_losses
 from frcnn.keras.roi_pool import pool_rois
 from frcnn.keras.rpn import RPNHead, generate_proposals, rpn_losses
 from frcnn.keras.sampling import sample_rois
-from frcnn.params import Postprocessing, RPNTraining, Train
+from frcnn.params import Model, Postprocessing, RPNTraining, Train
 
 
 class _Features(NamedTuple):
@@ -36,9 +36,7 @@ class FasterRCNN(keras.Model):
         super().__init__()
         self.config = config
         model, classes = config.model, len(config.class_names)
-        if model.stride_in_1x1 or not model.proposals.mask_padding or model.roi_pool.sampling_ratio == 0:
-            what = "model.stride_in_1x1: true, proposals.mask_padding: false and roi_pool.sampling_ratio: 0"
-            raise UserError(f"framework: tensorflow has no {what}; use torch")
+        _require_supported(model)
         build = build_vgg if BACKBONES[model.backbone].family == "vgg" else build_resnet
         self.backbone: keras.layers.Layer
         self.head: keras.layers.Layer
@@ -131,6 +129,24 @@ class FasterRCNN(keras.Model):
         vectors = self.head(tf.boolean_mask(pooled, real), training=training, seed=seed)
         class_logits, deltas = self.predictor(vectors)
         return _scatter(class_logits, real), _scatter(deltas, real)
+
+
+def _require_supported(model: Model) -> None:
+    """Refuse what only the network in torch can do.
+
+    Raises:
+        UserError: naming the parameter.
+    """
+    refused = {
+        f"backbone: {model.backbone}": BACKBONES[model.backbone].family == "pyramid",
+        "stride_in_1x1: true": model.stride_in_1x1,
+        "proposals.mask_padding: false": not model.proposals.mask_padding,
+        "proposals.score_threshold": model.proposals.score_threshold > 0,
+        "roi_pool.sampling_ratio: 0": model.roi_pool.sampling_ratio == 0,
+        "roi_pool.aligned: false": not model.roi_pool.aligned,
+    }
+    if what := next((name for name, present in refused.items() if present), None):
+        raise UserError(f"framework: tensorflow has no model.{what}; use torch")
 
 
 def _scatter(rows: tf.Tensor, places: tf.Tensor) -> tf.Tensor:

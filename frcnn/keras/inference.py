@@ -53,7 +53,8 @@ class KerasDetector:
         if precision == "bf16":
             raise UserError("detect.precision: tensorflow has no bf16 here; use float32 or auto")
         sizes = [size_of(image) for image in images]
-        padded = self.traced(settings)(image_inputs(pad_images(images), sizes, self.config))
+        inputs = image_inputs(pad_images(images, divisor=self.config.data.size_divisor), sizes, self.config)
+        padded = self.traced(settings)(inputs)
         rows = zip(*(part.numpy() for part in padded), strict=True)
         return [Detections(boxes[labels > 0], scores[labels > 0], labels[labels > 0]) for boxes, scores, labels in rows]
 

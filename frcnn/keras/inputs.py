@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from frcnn.anchors.grid import anchor_grid, feature_grid, proposing_anchors
+from frcnn.anchors.grid import anchor_grid, feature_maps, proposing_anchors
 from frcnn.detector.batch import Batch
 from frcnn.detector.config import DetectorConfig
 
@@ -62,11 +62,12 @@ SIGNATURE = Inputs(
 def image_inputs(images: np.ndarray, sizes: list[tuple[int, int]], config: DetectorConfig) -> ImageInputs:
     """Return what detection needs of padded images (N, H, W, 3) uint8; sizes are (width, height) without padding."""
     backbone, exclude_edge = config.model.backbone, config.model.proposals.exclude_edge
-    grid = feature_grid((images.shape[2], images.shape[1]), backbone)
-    grids = [feature_grid(size, backbone) for size in sizes]
-    allowed = proposing_anchors(grid, grids, sizes, config.anchors, exclude_edge)
-    anchors = anchor_grid(grid, config.anchors)
-    return ImageInputs(images, np.array(sizes, np.int32), np.array(grids, np.int32), anchors, allowed)
+    padded = (images.shape[2], images.shape[1])
+    maps, *own = (feature_maps(size, backbone, config.anchors) for size in [padded, *sizes])
+    allowed = proposing_anchors(maps, [each.grids for each in own], sizes, config.anchors, exclude_edge)
+    anchors = anchor_grid(maps, config.anchors)
+    grids = np.array([each.grids[0] for each in own], np.int32)
+    return ImageInputs(images, np.array(sizes, np.int32), grids, anchors, allowed)
 
 
 def batch_inputs(batch: Batch, config: DetectorConfig) -> Inputs:

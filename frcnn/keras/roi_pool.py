@@ -7,7 +7,7 @@ Maps are (N, H, W, D). RoIAlign is two matrix products, as in `frcnn.pytorch.roi
 
 import tensorflow as tf
 
-from frcnn.anchors.grid import STRIDE
+from frcnn.backbones import STRIDE
 from frcnn.keras.roi_max_pool import roi_max_pool
 from frcnn.params import RoIPool
 

@@ -23,7 +23,7 @@ def commented_params(preset: str, changes: Mapping[str, Any] | None = None) -> s
     """Return the text of params.yaml, every key with its comment, with the values of a preset.
 
     Args:
-        preset: default (params.yaml as it is in the repository), demo or reference.
+        preset: default (params.yaml as it is in the repository), demo, finetune or reference.
         changes: further values, as nested dictionaries.
 
     Raises:

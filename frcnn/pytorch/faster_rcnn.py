@@ -1,35 +1,48 @@
 """Faster R-CNN (Ren et al., 2017) as a composition of backbone, RPN and RoI heads."""
 
 import contextlib
+from collections.abc import Callable
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.profiler import record_function
 
-from frcnn.anchors.grid import anchor_grid, feature_grid
+from frcnn.anchors.grid import FeatureMaps, anchor_grid, feature_maps
 from frcnn.backbones import BACKBONES
 from frcnn.data.voc.box_convention import BOX_CONVENTIONS
 from frcnn.detector.config import LOSSES, DetectorConfig
-from frcnn.params import Anchors, Postprocessing, RPNTraining, Train
+from frcnn.params import Anchors, Model, Postprocessing, RPNTraining, Train
+from frcnn.pytorch.backbones.pyramid import build_pyramid
 from frcnn.pytorch.backbones.resnet import build_resnet
 from frcnn.pytorch.backbones.vgg import build_vgg
 from frcnn.pytorch.inputs import ImageInputs, Inputs, Sizes
 from frcnn.pytorch.postprocessing import select_detections
 from frcnn.pytorch.roi_heads import RoIPredictor, roi_losses
+from frcnn.pytorch.roi_levels import pool_levels
 from frcnn.pytorch.roi_pool import pool_rois
 from frcnn.pytorch.rpn import RPNHead, generate_proposals, rpn_losses
 from frcnn.pytorch.sampling import sample_rois
 
+BUILD: dict[str, Callable[[Model], tuple[Any, Any]]] = {
+    "vgg": build_vgg,
+    "resnet": build_resnet,
+    "pyramid": build_pyramid,
+}
+
 
 class _Features(NamedTuple):
-    """Outputs of backbone and RPN: maps (N, D, H, W), logits (N, A), deltas (N, A, 4), anchors (A, 4)."""
+    """Outputs of backbone and RPN: maps, (N, D, H, W) each, logits (N, A), deltas (N, A, 4), anchors (A, 4).
 
-    maps: Tensor
+    starts: of each map, the index of its first anchor.
+    """
+
+    maps: list[Tensor]
     logits: Tensor
     deltas: Tensor
     anchors: Tensor
+    starts: list[int]
 
 
 class FasterRCNN(nn.Module):
@@ -40,11 +53,10 @@ class FasterRCNN(nn.Module):
         super().__init__()
         self.config = config
         model, classes = config.model, len(config.class_names)
-        build = build_vgg if BACKBONES[model.backbone].family == "vgg" else build_resnet
-        self.backbone: nn.Module
-        self.head: nn.Module
-        self.backbone, self.head = build(model)
-        self.rpn = RPNHead(self.backbone.out_channels, config.anchors.per_cell)
+        self.table = BACKBONES[model.backbone]
+        self.backbone, self.head = BUILD[self.table.family](model)
+        second = self.table.convolutional_heads
+        self.rpn = RPNHead(self.backbone.out_channels, config.anchors.per_cell, second_convolution=second)
         self.predictor = RoIPredictor(self.head.out_channels, classes)
 
     def forward(self, inputs: Inputs, train: Train, precision: torch.dtype = torch.float32) -> dict[str, Tensor]:
@@ -94,14 +106,16 @@ class FasterRCNN(nn.Module):
 
     def _extract(self, pictures: ImageInputs) -> _Features:
         height, width = pictures.images.shape[-2:]
-        grid = feature_grid((width, height), self.config.model.backbone)
+        anchors = self.config.anchors
+        planned = feature_maps((width, height), self.config.model.backbone, anchors)
         with record_function("backbone"):
             maps = self.backbone(self._preprocess(pictures.images, pictures.sizes))
-        if maps.shape[-2:] != grid:
-            raise AssertionError(f"feature map {tuple(maps.shape)} is not {grid[0]} x {grid[1]}")
+        if (grids := tuple(tuple(each.shape[-2:]) for each in maps)) != planned.grids:
+            raise AssertionError(f"feature maps are {grids}, not {planned.grids}")
         with record_function("rpn"):
             logits, deltas = self.rpn(maps)
-        return _Features(maps, logits, deltas, _anchors(grid, self.config.anchors, pictures.images.device))
+        boxes = _anchors(planned, anchors, pictures.images.device)
+        return _Features(maps, logits, deltas, boxes, planned.starts(anchors.per_cell).tolist())
 
     def _preprocess(self, images: Tensor, sizes: Sizes) -> Tensor:
         """Return the backbone's input, zero in the padding."""
@@ -126,21 +140,27 @@ class FasterRCNN(nn.Module):
                 pictures.allowed,
                 settings,
                 self.config.model,
+                features.starts,
             )
 
-    def _classify(self, maps: Tensor, pictures: ImageInputs, rois: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+    def _classify(self, maps: list[Tensor], pictures: ImageInputs, rois: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
         """Return class logits (N, S, C + 1) and deltas (N, S, C, 4) of RoIs (N, S, 4).
 
         Padding (real, (N, S), is False) must not enter a batch norm and is not worth a CPU's time; on CUDA, where
         leaving it out would make the host wait, it is computed like the rest.
         """
+        settings, pyramid = self.config.model.roi_pool, self.table.roi_maps > 1
         with record_function("roi_pooling"):
-            pooled = pool_rois(maps, pictures.grids, rois, self.config.model.roi_pool)
+            if pyramid:
+                levels = slice(self.table.roi_maps)
+                pooled = pool_levels(maps[levels], pictures.grids, self.table.strides[levels], rois, real, settings)
+            else:
+                pooled = pool_rois(maps[0], [grids[0] for grids in pictures.grids], rois, settings)
         with record_function("head"):
-            if pooled.is_cuda and self.config.model.norm == "frozen":
+            if pooled.is_cuda and self.config.model.norm == "frozen" and not pyramid:
                 class_logits, deltas = self.predictor(self.head(pooled.flatten(0, 1)))
                 return class_logits.unflatten(0, real.shape), deltas.unflatten(0, real.shape)
-            class_logits, deltas = self.predictor(self.head(pooled[real]))
+            class_logits, deltas = self.predictor(self.head(pooled if pyramid else pooled[real]))
             return _scatter(class_logits, real), _scatter(deltas, real)
 
     def _autocast(self, precision: torch.dtype) -> contextlib.AbstractContextManager:
@@ -151,9 +171,9 @@ class FasterRCNN(nn.Module):
 
 
 @lru_cache(maxsize=64)
-def _anchors(grid: tuple[int, int], anchors: Anchors, device: torch.device) -> Tensor:
-    """Return the anchors (A, 4) of a grid on a device; kept, since most images have few sizes."""
-    return torch.from_numpy(anchor_grid(grid, anchors).copy()).to(device)
+def _anchors(maps: FeatureMaps, anchors: Anchors, device: torch.device) -> Tensor:
+    """Return the anchors (A, 4) of feature maps on a device; kept, since most images have few sizes."""
+    return torch.from_numpy(anchor_grid(maps, anchors).copy()).to(device)
 
 
 def _scatter(rows: Tensor, places: Tensor) -> Tensor:

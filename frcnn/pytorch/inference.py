@@ -34,7 +34,8 @@ class TorchDetector:
         self, images: Sequence[np.ndarray], settings: Postprocessing, precision: Precision = "float32"
     ) -> list[Detections]:
         """Return the detections in resized images, see `frcnn.detector.interfaces.Detector`."""
-        pictures = image_inputs(pad_images(images), [size_of(image) for image in images], self.config)
+        padded = pad_images(images, divisor=self.config.data.size_divisor)
+        pictures = image_inputs(padded, [size_of(image) for image in images], self.config)
         dtype = choose_precision(precision, self.device)
         found = self.model.detect(to_device(pictures, self.device), settings, dtype)
         return [Detections(*(tensor.cpu().numpy() for tensor in tensors)) for tensors in found]

@@ -1,6 +1,7 @@
 """What the network is given, as tuples of tensors made from NumPy batches in the processes that load pictures.
 
-Shapes: N images padded to H x W, A anchors of the padded grid, G objects at most, S sampled anchors, T proposals.
+Shapes: N images padded to H x W, A anchors of the padded feature maps, G objects at most, S sampled anchors, T
+proposals.
 """
 
 from typing import Any, NamedTuple, TypeVar
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from frcnn.anchors.grid import feature_grid, proposing_anchors
+from frcnn.anchors.grid import Grid, feature_maps, proposing_anchors
 from frcnn.detector.batch import Batch
 from frcnn.detector.config import DetectorConfig
 
@@ -21,12 +22,13 @@ class ImageInputs(NamedTuple):
     """What detection needs.
 
     images (N, 3, H, W) uint8 RGB, padded at the right and bottom; sizes: (width, height) of each without padding;
-    grids: (rows, columns) of each image's own feature map; allowed (N, A) bool, the anchors that may become proposals.
+    grids: (rows, columns) of each of an image's own feature maps; allowed (N, A) bool, the anchors that may become
+    proposals.
     """
 
     images: Tensor
     sizes: Sizes
-    grids: list[tuple[int, int]]
+    grids: list[tuple[Grid, ...]]
     allowed: Tensor
 
 
@@ -44,10 +46,11 @@ class Inputs(NamedTuple):
 
 def image_inputs(images: np.ndarray, sizes: Sizes, config: DetectorConfig) -> ImageInputs:
     """Return what detection needs of padded images (N, H, W, 3) uint8; sizes are (width, height) without padding."""
-    backbone, exclude_edge = config.model.backbone, config.model.proposals.exclude_edge
-    grid = feature_grid((images.shape[2], images.shape[1]), backbone)
-    grids = [feature_grid(size, backbone) if config.model.proposals.mask_padding else grid for size in sizes]
-    allowed = proposing_anchors(grid, grids, sizes, config.anchors, exclude_edge)
+    backbone, proposals = config.model.backbone, config.model.proposals
+    padded = (images.shape[2], images.shape[1])
+    maps, *own = (feature_maps(size, backbone, config.anchors) for size in [padded, *sizes])
+    grids = [each.grids if proposals.mask_padding else maps.grids for each in own]
+    allowed = proposing_anchors(maps, grids, sizes, config.anchors, proposals.exclude_edge)
     return ImageInputs(torch.from_numpy(images).permute(0, 3, 1, 2), sizes, grids, torch.from_numpy(allowed))
 
 

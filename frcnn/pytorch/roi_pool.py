@@ -13,7 +13,7 @@ import torchvision
 from torch import Tensor
 from torch.nn import functional
 
-from frcnn.anchors.grid import STRIDE
+from frcnn.backbones import STRIDE
 from frcnn.params import RoIPool
 from frcnn.pytorch.device import at_least_float32
 
@@ -40,7 +40,7 @@ def pool_rois(features: Tensor, grids: list[tuple[int, int]], rois: Tensor, sett
             1 if settings.op == "pool" else 0
         )  # RoIPool rounds to the index of the last cell, RoIAlign ends at its edge
         rois = torch.minimum(rois.clamp(min=0), (cells - last).repeat(1, 1, 2) * STRIDE)
-    if settings.op == "align" and settings.sampling_ratio and torch.is_grad_enabled():
+    if settings.op == "align" and settings.aligned and settings.sampling_ratio and torch.is_grad_enabled():
         with torch.autocast(features.device.type, enabled=False):
             return roi_align(features, cells, rois / STRIDE, size, settings.sampling_ratio)
     pooled = []
@@ -50,7 +50,7 @@ def pool_rois(features: Tensor, grids: list[tuple[int, int]], rois: Tensor, sett
             pooled.append(torchvision.ops.roi_pool(own, [image_rois], size, 1 / STRIDE))
         else:
             ratio = settings.sampling_ratio
-            pooled.append(torchvision.ops.roi_align(own, [image_rois], size, 1 / STRIDE, ratio, aligned=True))
+            pooled.append(torchvision.ops.roi_align(own, [image_rois], size, 1 / STRIDE, ratio, settings.aligned))
     return torch.stack(pooled)
 
 

@@ -1,13 +1,15 @@
 """Region proposal network (Faster R-CNN, section 3.1): a score and four deltas for every anchor.
 
-Shapes: N images, (H, W) cells of the padded feature map, K anchors per cell, A = H * W * K anchors in the order of
-frcnn.anchors.grid.
+Shapes: N images, (H, W) cells of a padded feature map, K anchors per cell, A anchors of all feature maps in the order
+of frcnn.anchors.grid.
 """
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.ops import nms
+from torchvision.ops import batched_nms, nms
 
 from frcnn import boxes
 from frcnn.params import Model, Postprocessing, RPNTraining
@@ -15,24 +17,31 @@ from frcnn.pytorch.device import at_least_float32
 
 
 class RPNHead(nn.Module):
-    """Features (N, D, H, W) to objectness logits (N, A) and deltas (N, A, 4), float32 or finer."""
+    """Feature maps (N, D, H, W) to objectness logits (N, A) and deltas (N, A, 4), float32 or finer."""
 
-    def __init__(self, channels: int, anchors_per_cell: int) -> None:
-        """Build the 3x3 convolution and its two 1x1 sisters; weights N(0, 0.01^2), biases 0."""
+    def __init__(self, channels: int, anchors_per_cell: int, second_convolution: bool = False) -> None:
+        """Build the 3x3 convolution, or two, and two 1x1 sisters; weights N(0, 0.01^2), biases 0."""
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, kernel_size=3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, kernel_size=3, padding=1) if second_convolution else None
         self.objectness = nn.Conv2d(channels, anchors_per_cell, kernel_size=1)
         self.deltas = nn.Conv2d(channels, 4 * anchors_per_cell, kernel_size=1)
-        for layer in (self.conv, self.objectness, self.deltas):
+        for layer in filter(None, (self.conv, self.conv2, self.objectness, self.deltas)):
             nn.init.normal_(layer.weight, std=0.01)
             nn.init.constant_(layer.bias, 0)  # type: ignore[arg-type]  # there is one
 
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Return logits and deltas; channel k is anchor k, delta channel 4k + (0..3) its dx, dy, dw, dh."""
-        hidden = F.relu(self.conv(features))
-        logits = self.objectness(hidden).permute(0, 2, 3, 1).flatten(1)
-        deltas = self.deltas(hidden).permute(0, 2, 3, 1).flatten(1).unflatten(1, (-1, 4))
+        of_maps = [self._of_map(features) for features in maps]
+        logits, deltas = (torch.cat(each, 1) if len(maps) > 1 else each[0] for each in zip(*of_maps, strict=True))
         return at_least_float32(logits), at_least_float32(deltas)
+
+    def _of_map(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        hidden = F.relu(self.conv(features))
+        if self.conv2 is not None:
+            hidden = F.relu(self.conv2(hidden))
+        logits = self.objectness(hidden).permute(0, 2, 3, 1).flatten(1)
+        return logits, self.deltas(hidden).permute(0, 2, 3, 1).flatten(1).unflatten(1, (-1, 4))
 
 
 def rpn_losses(
@@ -67,20 +76,23 @@ def generate_proposals(
     allowed: Tensor,
     settings: RPNTraining | Postprocessing,
     model: Model,
+    starts: Sequence[int] = (0,),
 ) -> tuple[Tensor, Tensor]:
     """Turn the RPN's output into proposals (N, T, 4) float32 xyxy in resized pixels, best first.
 
-    The best `pre_nms_topk` anchors are decoded and clipped to the image, boxes with a side below
-    `model.proposals.min_size` pixels dropped, the rest reduced by NMS to `post_nms_topk`. Proposals carry no gradient.
+    The best `pre_nms_topk` anchors of each feature map are decoded and clipped to the image, boxes with a side below
+    `model.proposals.min_size` pixels or a score below `score_threshold` dropped, the rest reduced by NMS within each
+    feature map to `post_nms_topk` in all. Proposals carry no gradient.
 
     Args:
         logits: (N, A).
         deltas: (N, A, 4).
-        anchors: (A, 4) of the padded feature map.
+        anchors: (A, 4) of the padded feature maps.
         sizes: (width, height) of each image in resized pixels, without padding.
         allowed: (N, A) bool, see `frcnn.anchors.grid.proposing_anchors`; the others become no proposals.
         settings: how many to keep.
         model: what counts as a proposal.
+        starts: of each feature map, the index of its first anchor.
 
     Returns:
         Proposals, T = post_nms_topk, and which are real, (N, T) bool; padding is 0.
@@ -90,11 +102,27 @@ def generate_proposals(
     proposals = logits.new_zeros(len(sizes), count, 4)
     real = torch.zeros(len(sizes), count, dtype=torch.bool, device=logits.device)
     for image, (width, height) in enumerate(sizes):
-        order = scores[image].argsort(descending=True, stable=True)[: settings.pre_nms_topk]
+        order, feature_map = _best_of_maps(scores[image], starts, settings.pre_nms_topk)
         candidates = boxes.clip(boxes.decode(deltas[image, order], anchors[order], model.delta_clamp), width, height)
         sides = candidates[:, 2:] - candidates[:, :2]
         big = (sides >= model.proposals.min_size).all(1) & (sides > 0).all(1) & scores[image, order].isfinite()
+        if model.proposals.score_threshold:
+            big &= scores[image, order].sigmoid() >= model.proposals.score_threshold
         candidates, best = candidates[big], scores[image, order][big]
-        kept = candidates[nms(candidates, best, model.proposals.nms_threshold)[:count]]
+        if len(starts) == 1:
+            keep = nms(candidates, best, model.proposals.nms_threshold)
+        else:
+            keep = batched_nms(candidates, best, feature_map[big], model.proposals.nms_threshold)
+        kept = candidates[keep[:count]]
         proposals[image, : len(kept)], real[image, : len(kept)] = kept, True
     return proposals, real
+
+
+def _best_of_maps(scores: Tensor, starts: Sequence[int], count: int) -> tuple[Tensor, Tensor]:
+    """Return the indices (T,) of the best `count` anchors of each feature map, best first, and their maps (T,)."""
+    indices, maps = [], []
+    for number, (start, end) in enumerate(zip(starts, [*starts[1:], len(scores)], strict=True)):
+        best = scores[start:end].argsort(descending=True, stable=True)[:count]
+        indices.append(best + start)
+        maps.append(torch.full_like(best, number))
+    return torch.cat(indices), torch.cat(maps)

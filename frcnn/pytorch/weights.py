@@ -46,14 +46,17 @@ def load_model(path: Path) -> FasterRCNN:
 
 
 def load_pretrained(model: FasterRCNN, weights: Weights, source: str) -> None:
-    """Load classification weights under torchvision's names into backbone and head.
+    """Load classification weights under torchvision's names into backbone and head; a pyramid's body takes all.
 
     Raises:
         UserError: they are not exactly those of backbone and head; then nothing is loaded.
     """
-    parts = nn.ModuleList([model.backbone, model.head])
+    pyramid = model.table.family == "pyramid"
+    parts = nn.ModuleList([model.backbone.body] if pyramid else [model.backbone, model.head])
     own = parts.state_dict()
     own_names = {name.split(".", 1)[1]: name for name in own if not name.endswith(COUNTER)}
+    if model.table.body.startswith("mobilenet"):
+        weights = {name.removeprefix("features."): tensor for name, tensor in weights.items() if "features." in name}
     check_fit(weights, {name: own[own_name] for name, own_name in own_names.items()}, source)
     tensors = {own_name: torch.from_numpy(weights[name]) for name, own_name in own_names.items()}
     parts.load_state_dict(own | tensors)

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from frcnn.anchors.grid import feature_grid
+from frcnn.anchors.grid import feature_maps, move_to_batch
 from frcnn.anchors.targets import AnchorTargets
 from frcnn.arrays import size_of
 from frcnn.data.resizing.resample import mirror, resize
@@ -144,7 +144,7 @@ def _ignore_signals(worker: int) -> None:
 
 @dataclass(frozen=True)
 class Sample:
-    """One image (H, W, 3) uint8 with its objects and its sampled anchors, flat over its own grid."""
+    """One image (H, W, 3) uint8 with its objects and its sampled anchors, flat over its own feature maps."""
 
     image_id: str
     image: np.ndarray
@@ -177,23 +177,26 @@ def _resized(source: Source, index: int) -> np.ndarray:
     if size_of(picture) != tuple(targets.size_original[index]):
         raise UserError(f"{path}: not the size that anchors.h5 was made for; run `frcnn anchors` again")
     width, height = map(int, targets.size[index])
-    image = resize(picture, width, height, source.params.data.interpolation)
+    data = source.params.data
+    image = resize(picture, width, height, data.interpolation, data.antialias)
     if cache is not None:
         cache.put(index, image)
     return image
 
 
 def collate(samples: list[Sample], source: Source, least: tuple[int, int] = (0, 0)) -> Batch:
-    """Pad samples to a common size, at least this (width, height); anchors move from their own grids to the padded."""
-    images = pad_images([sample.image for sample in samples], least)
+    """Pad samples to a common size, at least this (width, height); anchors move from their own maps to the padded."""
+    params = source.params
+    images = pad_images([sample.image for sample in samples], least, params.data.size_divisor)
     sizes = [size_of(sample.image) for sample in samples]
-    backbone, per_cell = source.params.model.backbone, source.params.anchors.per_cell
-    _, columns = feature_grid((images.shape[2], images.shape[1]), backbone)
-    index = []
-    for sample, size in zip(samples, sizes, strict=True):
-        _, own_columns = feature_grid(size, backbone)
-        row, rest = np.divmod(sample.anchor_index, own_columns * per_cell)
-        index.append(row * columns * per_cell + rest)
+    batch, *own = (
+        feature_maps(size, params.model.backbone, params.anchors)
+        for size in [(images.shape[2], images.shape[1]), *sizes]
+    )
+    index = [
+        move_to_batch(sample.anchor_index, maps, batch, params.anchors.per_cell)
+        for sample, maps in zip(samples, own, strict=True)
+    ]
     return Batch(
         images,
         sizes,

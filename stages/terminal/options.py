@@ -23,7 +23,8 @@ class FrameworkName(StrEnum):
 
 
 ParamsFile = Annotated[
-    Path, typer.Option("--params", metavar="FILE", help="Parameter file, or a preset: default, demo, reference.")
+    Path,
+    typer.Option("--params", metavar="FILE", help="Parameter file, or a preset: default, demo, finetune, reference."),
 ]
 Overrides = Annotated[
     list[str] | None,

@@ -16,6 +16,7 @@ from benchmarks.torchvision_model import (
     rival_optimizer,
     rival_training_step,
 )
+from frcnn.backbones import BACKBONES
 from frcnn.data.voc.annotation import Annotation
 from frcnn.detector.config import detector_config
 from frcnn.errors import UserError
@@ -68,8 +69,8 @@ def test_both_detect_from_the_same_features_and_scores(full: Params, pictures: l
         theirs = rival.backbone(transformed.tensors)
         found = ours._extract(batch_inputs(batch, ours.config).pictures)
         logits, deltas = rival.rpn.head([theirs])
-        torch.testing.assert_close(theirs, found.maps, rtol=1e-3, atol=1e-3 * found.maps.abs().max().item())
-        sizes, ratios = len(full.anchors.anchor_sizes), len(full.anchors.anchor_ratios)
+        torch.testing.assert_close(theirs, found.maps[0], rtol=1e-3, atol=1e-3 * found.maps[0].abs().max().item())
+        sizes, ratios = len(full.anchors.sizes_of(0)), len(full.anchors.anchor_ratios)
         by_ratio = found.logits.view(2, -1, sizes, ratios).transpose(2, 3).flatten(1)
         torch.testing.assert_close(logits[0].permute(0, 2, 3, 1).flatten(1), by_ratio, rtol=1e-2, atol=1e-2)
         own = found.deltas.view(2, -1, sizes, ratios, 4).transpose(2, 3).flatten(1)
@@ -81,6 +82,28 @@ def test_both_detect_from_the_same_features_and_scores(full: Params, pictures: l
         torch.testing.assert_close(box_deltas.view(3, -1, 4)[:, 1:], own_deltas)
     detect = partial(rival_detect, rival, images, torch.float32)
     assert all(len(image["boxes"]) for image in detect())
+
+
+@pytest.mark.parametrize("backbone", [name for name, table in BACKBONES.items() if table.family == "pyramid"])
+def test_pyramids_do_the_same(small: Params, pictures: list[Annotation], backbone: str) -> None:
+    changes = TORCHVISIONS | {"model.backbone": backbone, "data.size_divisor": 32, "model.roi_pool.aligned": False}
+    sizes = ((32.0,), (64.0,), (128.0,), (256.0,), (512.0,)) if "resnet" in backbone else ((32.0, 64.0),)
+    params = change(small, changes | {"anchors.anchor_sizes": sizes, "anchors.rpn_straddle_thresh": None})
+    batch = make_batch(pictures, params)
+    ours = build_model(params, batch, CPU, training=True)
+    rival = build_rival(ours, params)
+    learner = TorchLearner(ours, params.train, CPU, torch.float32)
+    step = partial(learner.backward, learner.to_inputs(batch), 2, 1, True, (0,))
+    inputs = rival_inputs(batch, ours.config.preprocessing, CPU)
+    rival_step = partial(rival_training_step, rival, rival_optimizer(rival, params), inputs, torch.float32)
+    assert count_flops(rival_step) == pytest.approx(count_flops(step), rel=2e-2)
+    frozen = [sum(p.numel() for p in model.parameters() if not p.requires_grad) for model in (ours, rival)]
+    assert frozen[0] == frozen[1] > 0
+    with torch.no_grad():
+        maps = ours.eval()._extract(batch_inputs(batch, ours.config).pictures).maps
+        theirs = rival.eval().backbone(rival.transform(inputs[0])[0].tensors).values()
+    for own, their in zip(maps, theirs, strict=True):
+        torch.testing.assert_close(own, their, rtol=1e-3, atol=1e-3 * their.abs().max().item())
 
 
 def test_vgg_has_the_same_layers(full: Params, pictures: list[Annotation]) -> None:

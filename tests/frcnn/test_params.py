@@ -12,7 +12,7 @@ from frcnn.errors import UserError
 from frcnn.params import PRESETS, Params, Section, from_dict, load_params, to_dict
 from tests.factories import ROOT
 
-NAMES = ("demo", "reference")
+NAMES = ["demo", "finetune", "reference"]
 GENERATE = "generate it: json.dumps(Params.model_json_schema(), indent=2) and a line break"
 
 
@@ -76,7 +76,7 @@ def test_values_are_read_with_their_types() -> None:
     params = load_params(ROOT / "params.yaml", ["train.optimizer.weight_decay=1e-3", "detect.max_detections=null"])
     assert params.train.optimizer.weight_decay == 0.001  # PyYAML reads 1e-3 as text
     assert params.detect.max_detections is None
-    assert params.anchors.anchor_sizes == (128.0, 256.0, 512.0)
+    assert params.anchors.anchor_sizes == ((128.0, 256.0, 512.0),)
     assert params.anchors.per_cell == 9
 
 
@@ -98,8 +98,8 @@ def test_values_are_read_with_their_types() -> None:
         ("train_phase1.learning_rate=-1", "train_phase1.learning_rate is -1; it must be greater than 0"),
         ("train_phase1.learning_rate=.nan", "train_phase1.learning_rate is nan; it must be a finite number"),
         ("train_phase1.learning_rate=.inf", "is inf; it must be a finite number"),
-        ("anchors.anchor_sizes=[]", "anchors.anchor_sizes is []; it must be a non-empty list"),
-        ("anchors.anchor_sizes=[1, big]", "anchors.anchor_sizes[1] is 'big'; it must be a number"),
+        ("anchors.anchor_sizes=[]", "anchors.anchor_sizes[0] is []; it must be a non-empty list"),
+        ("anchors.anchor_sizes=[1, big]", "anchors.anchor_sizes[0][1] is 'big'; it must be a number"),
         ("model=vgg", "model is 'vgg'; it must be a mapping"),
         ("data.max_size=100", "data.max_size 100 is less than data.min_size"),
         ("anchors.rpn_negative_iou=0.8", "rpn_negative_iou is greater"),

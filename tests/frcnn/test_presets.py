@@ -10,7 +10,7 @@ from frcnn.presets import commented_params, project_file
 from tests.factories import ROOT
 
 
-@pytest.mark.parametrize("name", ["demo", "reference"])
+@pytest.mark.parametrize("name", ["demo", "finetune", "reference"])
 def test_a_complete_file_has_the_values_of_the_preset(tmp_path: Path, name: str) -> None:
     text, default = commented_params(name), commented_params("default")
     (tmp_path / "params.yaml").write_text(text)
@@ -35,7 +35,7 @@ def test_further_values() -> None:
 
 
 def test_an_unknown_preset_is_refused() -> None:
-    with pytest.raises(UserError, match="paper: no such preset; choose from default, demo, reference"):
+    with pytest.raises(UserError, match="paper: no such preset; choose from default, demo, finetune, reference"):
         commented_params("paper")
 
 

@@ -25,6 +25,7 @@ ROOMS = (
     ("frameworks",),
     ("training",),
     ("importing", "profiling"),
+    ("loading",),
 )
 
 

@@ -112,7 +112,7 @@ def test_initial_weights_start_training(work: Path, frcnn, dataset: Path) -> Non
     image = torch.rand(1, 3, 64, 64)
     n = network
     expected = n.layer3(n.layer2(n.layer1(n.maxpool(n.relu(n.bn1(n.conv1(image)))))))
-    torch.testing.assert_close(setup.network.backbone(image), expected, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(setup.network.backbone(image)[0], expected, rtol=1e-3, atol=1e-3)
 
 
 def test_a_detector_predicts_at_once(work: Path, frcnn) -> None:
@@ -160,7 +160,7 @@ def test_a_detector_of_detectron2(work: Path, frcnn, golden: Path) -> None:
     assert (code, err) == (0, "")
     assert out.splitlines() == [
         "ours: detector, resnet50, 5 classes, from detectron2's C4 checkpoint",
-        "to detect as its project does: "
+        "frcnn predict detects as its project does; for frcnn detect say "
         "-S detect.post_nms_topk=1000 -S detect.nms_threshold=0.5 -S detect.count_empty=true",
     ]
     config = read_weights(Path("ours"))[0]

@@ -25,7 +25,7 @@ from tests.factories import ROOT, QuietHandler, serve
 class FakeDetector:
     """Finds a wrench in the middle of each picture; notes what it is asked."""
 
-    config = SimpleNamespace(class_names=("bolt", "wrench"), data=Data())
+    config = SimpleNamespace(class_names=("bolt", "wrench"), data=Data(), postprocessing=None)
 
     def __init__(self, asked: list[tuple]) -> None:
         self.asked = asked

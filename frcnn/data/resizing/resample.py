@@ -8,16 +8,21 @@ from torch.nn.functional import interpolate
 
 
 def resize(
-    image: np.ndarray, width: int, height: int, interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    image: np.ndarray,
+    width: int,
+    height: int,
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear",
+    antialias: bool = True,
 ) -> np.ndarray:
-    """Resize an (H, W, 3) uint8 image to (height, width, 3) uint8, anti-aliased when it shrinks.
+    """Resize an (H, W, 3) uint8 image to (height, width, 3) uint8.
 
-    This is Pillow's filter as torch computes it, several times faster; bilinear, at most one level of 255 apart.
+    Anti-aliased where it shrinks, this is Pillow's filter as torch computes it, several times faster; bilinear, at most
+    one level of 255 apart.
     """
     if image.shape[:2] == (height, width):
         return image
     channels_first = torch.from_numpy(np.require(image, requirements=("C", "W"))).permute(2, 0, 1)[None]
-    resized = interpolate(channels_first, (height, width), mode=interpolation, antialias=True)
+    resized = interpolate(channels_first, (height, width), mode=interpolation, antialias=antialias)
     return resized[0].permute(1, 2, 0).contiguous().numpy()
 
 

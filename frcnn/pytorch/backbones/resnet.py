@@ -61,10 +61,10 @@ class ResNetBackbone(nn.Module):
         for part in self._frozen:
             part.requires_grad_(False)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> list[Tensor]:
         """Return the feature map of layer3."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
-        return self.layer3(self.layer2(self.layer1(x)))
+        return [self.layer3(self.layer2(self.layer1(x)))]
 
     def train(self, mode: bool = True) -> "ResNetBackbone":
         """Set the mode, except that frozen parts keep their running statistics."""

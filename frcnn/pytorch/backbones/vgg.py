@@ -23,9 +23,9 @@ class VGGBackbone(nn.Module):
         for layer in self.features[:frozen_end]:
             layer.requires_grad_(False)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> list[Tensor]:
         """Return the feature map of relu5_3."""
-        return self.features(images)
+        return [self.features(images)]
 
 
 class VGGHead(nn.Module):

@@ -11,12 +11,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from frcnn import boxes
-from frcnn.anchors.grid import STRIDE, anchor_grid, feature_grid, valid_anchors
+from frcnn.anchors.grid import anchor_grid, valid_anchors
 from frcnn.anchors.label import LabeledImage, Labels, label_image
 from frcnn.anchors.matcher import IGNORE, NEGATIVE, POSITIVE, match_anchors
 from frcnn.anchors.targets import join_images
+from frcnn.backbones import STRIDE
 from frcnn.data.voc.annotation import Annotation
 from frcnn.params import Anchors
+from tests.factories import grid_of, one_map
 
 # On a busy machine drawing may take long.
 ALWAYS = settings(deadline=None, max_examples=60, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
@@ -183,7 +185,7 @@ def test_labels_of_the_mirror_image_are_the_mirrored_labels(
     params = EXACT.model_copy(update={"rpn_straddle_thresh": straddle, "rpn_tie_tolerance": tolerance})
     labels = label_image(objects, (width, height), backbone, params)
     mirrored = label_image(boxes.flip(objects, width), (width, height), backbone, params)
-    rows, columns = feature_grid((width, height), backbone)
+    rows, columns = grid_of((width, height), backbone)
     count = rows * columns * 9
     place = np.arange(count).reshape(rows, columns, 9)[:, ::-1].ravel()  # of an anchor's mirror image
 
@@ -203,10 +205,10 @@ def test_labels_of_an_image_belong_to_valid_anchors_and_lead_to_the_objects(
     objects, width, height = image
     params = EXACT.model_copy(update={"anchor_ratios": (0.5, 1.0, 2.0), "rpn_straddle_thresh": straddle})
     labels = label_image(objects, (width, height), backbone, params)
-    rows, columns = feature_grid((width, height), backbone)
-    anchors = anchor_grid((rows, columns), params)
+    rows, columns = grid_of((width, height), backbone)
+    anchors = anchor_grid(one_map(rows, columns), params)
     valid = np.zeros(len(anchors), bool)
-    valid[valid_anchors((width, height), (rows, columns), params)] = True
+    valid[valid_anchors((width, height), one_map(rows, columns), params)] = True
     negative = unpacked(labels, len(anchors))
 
     assert np.unpackbits(labels.negative_bits).sum() == negative.sum()  # none in the padding of the last byte
@@ -235,10 +237,10 @@ def test_valid_anchors_are_those_inside(rows: int, columns: int, right: int, bel
     """Where none is, all are."""
     width, height = STRIDE * columns + right, STRIDE * rows + below
     params = Anchors(anchor_sizes=(16.0, 64.0), anchor_ratios=(0.25, 1.0, 4.0), rpn_straddle_thresh=straddle)
-    x1, y1, x2, y2 = anchor_grid((rows, columns), params).T
+    x1, y1, x2, y2 = anchor_grid(one_map(rows, columns), params).T
     inside = (x1 >= -straddle) & (y1 >= -straddle) & (x2 <= width + straddle) & (y2 <= height + straddle)
     expected = np.flatnonzero(inside) if inside.any() else np.arange(len(inside))
-    np.testing.assert_array_equal(valid_anchors((width, height), (rows, columns), params), expected)
+    np.testing.assert_array_equal(valid_anchors((width, height), one_map(rows, columns), params), expected)
 
 
 @given(st.lists(images(), min_size=1, max_size=5))

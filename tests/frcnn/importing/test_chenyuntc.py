@@ -15,6 +15,7 @@ from frcnn.errors import UserError
 from frcnn.importing.recognize import recognize
 from frcnn.params import Params
 from frcnn.pytorch.faster_rcnn import FasterRCNN
+from tests.factories import one_map
 from tests.foreign_weights import (
     anchors_by,
     convolve,
@@ -48,7 +49,7 @@ def test_the_network_computes_what_theirs_does(reference: Params, tmp_path: Path
     model = load(path, reference, "torchvision")
     image = torch.rand(1, 3, 48, 64)
     features = vgg_features(image, FEATURES, tensors)
-    torch.testing.assert_close(model.backbone(image), features, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(model.backbone(image)[0], features, rtol=1e-4, atol=1e-5)
 
     # RPN: nine pairs (background, foreground) and nine (dy, dx, dh, dw) a cell, ratios outside and sizes inside.
     hidden = F.relu(convolve(features, "rpn.conv1", tensors))
@@ -61,8 +62,8 @@ def test_the_network_computes_what_theirs_does(reference: Params, tmp_path: Path
             theirs, scores.softmax(1)[:, 1].numpy(), decode(locations.numpy(), theirs), strict=True
         )
     }
-    logits, deltas = model.rpn(features)
-    ours = torch.from_numpy(anchor_grid((3, 4), reference.anchors).copy())
+    logits, deltas = model.rpn([features])
+    ours = torch.from_numpy(anchor_grid(one_map(3, 4), reference.anchors).copy())
     assert len(expected) == len(ours) == 108
     assert logits.std() > 0.01
     for anchor, logit, box in zip(ours, logits[0], boxes.decode(deltas[0], ours, False), strict=True):

@@ -12,11 +12,12 @@ from frcnn.keras.nms import nms
 from frcnn.keras.rpn import generate_proposals, rpn_losses
 from frcnn.params import Anchors, Model, Postprocessing, Proposals
 from frcnn.pytorch import rpn as torch_side
+from tests.factories import one_map
 
 pytestmark = pytest.mark.tensorflow
 
 SHAPES = Anchors(anchor_sizes=(24.0, 48.0))
-ANCHORS = anchor_grid((6, 8), SHAPES)
+ANCHORS = anchor_grid(one_map(6, 8), SHAPES)
 SETTINGS = Postprocessing(pre_nms_topk=150, post_nms_topk=60)
 MODEL = Model(proposals=Proposals(min_size=4.0))
 
@@ -82,7 +83,7 @@ def test_proposals_of_the_same_scores_are_the_same_in_the_same_order(clamp: bool
     deltas = rng.normal(0, 0.4, (3, count, 4)).astype(np.float32)
     logits[0, 5], deltas[0, 9] = np.inf, np.nan
     sizes = [(128, 96), (70, 50), (128, 96)]
-    allowed = proposing_anchors((6, 8), [(6, 8), (3, 4), (0, 0)], sizes, SHAPES, False)
+    allowed = proposing_anchors(one_map(6, 8), [((6, 8),), ((3, 4),), ((0, 0),)], sizes, SHAPES, False)
     model = MODEL.model_copy(update={"delta_clamp": clamp})
     expected, wanted = torch_side.generate_proposals(
         *map(torch.tensor, (logits, deltas, ANCHORS)), sizes, torch.from_numpy(allowed), SETTINGS, model

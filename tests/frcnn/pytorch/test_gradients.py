@@ -295,7 +295,7 @@ def test_frozen_blocks_of_a_vgg_keep_their_bits_and_all_others_move(train: Train
     optimizer = build_optimizer(backbone, change(train.optimizer, {"name": "sgd"}))
     set_learning_rate(optimizer, 0.1)
     for _ in range(2):
-        backbone(torch.rand(1, 3, 32, 32)).sum().backward()
+        backbone(torch.rand(1, 3, 32, 32))[0].sum().backward()
         optimizer.step()
     frozen = {f"features.{layer}.{kind}" for layer in (0, 2, 5, 7) for kind in ("weight", "bias")}
     assert changed(backbone, before) == set(before) - frozen

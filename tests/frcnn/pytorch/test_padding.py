@@ -6,9 +6,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.vgg import cfgs, make_layers
 
-from frcnn.anchors.grid import STRIDE, feature_grid
-from frcnn.anchors.label import label_image
-from frcnn.arrays import size_of
+from frcnn.backbones import STRIDE
 from frcnn.detector.batch import Batch
 from frcnn.detector.config import LOSSES
 from frcnn.params import Detect, Model, Params
@@ -16,9 +14,8 @@ from frcnn.pytorch import faster_rcnn
 from frcnn.pytorch.backbones.vgg import VGGBackbone, VGGHead
 from frcnn.pytorch.faster_rcnn import FasterRCNN
 from frcnn.pytorch.inputs import image_inputs
-from frcnn.training.batches import Sample, Source, collate
-from frcnn.training.minibatch import sample_anchors
-from tests.factories import build, change, losses_of
+from frcnn.training.batches import Source, collate
+from tests.factories import build, change, grid_of, losses_of, make_sample
 
 SIZE = (90, 75)  # of the image that is looked at; no multiple of 16, so that its last cells are partly padding
 OBJECTS = [(10, 8, 50, 44), (30, 25, 85, 70)]
@@ -42,16 +39,8 @@ def slim_vgg(model: Model) -> tuple[VGGBackbone, VGGHead]:
 @pytest.fixture(params=["resnet18", "resnet50", "vgg16"])
 def model(request: pytest.FixtureRequest, params: Params, monkeypatch: pytest.MonkeyPatch) -> FasterRCNN:
     """A slim detector in float64, seeded, in training mode; its norms are frozen."""
-    monkeypatch.setattr(faster_rcnn, "build_vgg", slim_vgg)
+    monkeypatch.setitem(faster_rcnn.BUILD, "vgg", slim_vgg)
     return build(params, {"backbone": request.param, "norm": "frozen"}).double().train()
-
-
-def make_sample(params: Params, backbone: str, image: np.ndarray, objects: list[tuple[int, ...]], seed: int) -> Sample:
-    boxes = np.array(objects, np.float32).reshape(-1, 4)
-    labels = label_image(boxes, size_of(image), backbone, params.anchors)
-    anchors = sample_anchors(labels, params.train.rpn, np.random.default_rng(seed))
-    priorities = np.random.default_rng(seed).random(TOPK + len(objects), np.float32)
-    return Sample(str(seed), image, labels.gt_boxes, np.arange(1, 1 + len(objects)), *anchors, priorities)
 
 
 def with_topk(params: Params) -> Params:
@@ -120,9 +109,9 @@ class Patches(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(3, 32, kernel_size=STRIDE, stride=STRIDE, bias=False)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> list[Tensor]:
         height, width = images.shape[2:]
-        return self.conv(nn.functional.pad(images, (0, -width % STRIDE, 0, -height % STRIDE)))
+        return [self.conv(nn.functional.pad(images, (0, -width % STRIDE, 0, -height % STRIDE)))]
 
 
 class Flat(nn.Sequential):
@@ -139,7 +128,7 @@ def test_padding_matters_only_through_the_convolutions(
     params: Params, place: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a backbone that does not look beyond its cell, an image finds in a batch what it finds unpadded."""
-    monkeypatch.setattr(faster_rcnn, "build_resnet", lambda model: (Patches(), Flat()))
+    monkeypatch.setitem(faster_rcnn.BUILD, "resnet", lambda model: (Patches(), Flat()))
     model = build(params, {"backbone": "resnet18"}).double().train()
     params = with_topk(params)
     source = Source(None, [], params)
@@ -174,9 +163,9 @@ def test_padding_changes_nothing_beyond_the_receptive_field(model: FasterRCNN) -
         if name.endswith("bias"):  # without biases the padding of a VGG stays 0 in every layer
             parameter += 0.1
     picture = torch.rand(1, 3, height, width, dtype=torch.float64)
-    rows, columns = feature_grid((width, height), backbone)
-    alone = model.backbone(picture)
-    padded = model.backbone(nn.functional.pad(picture, (0, 64, 0, 64)))[:, :, :rows, :columns]
+    rows, columns = grid_of((width, height), backbone)
+    [alone] = model.backbone(picture)
+    padded = model.backbone(nn.functional.pad(picture, (0, 64, 0, 64)))[0][:, :, :rows, :columns]
     # A cell's field is centered at most half a stride right of its left edge and below its upper one.
     x, y = torch.arange(columns) * STRIDE + 8 + RADIUS[backbone], torch.arange(rows) * STRIDE + 8 + RADIUS[backbone]
     far = (y < height)[:, None] & (x < width)[None]

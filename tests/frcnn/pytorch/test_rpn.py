@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from frcnn.anchors.grid import anchor_grid, feature_grid, proposing_anchors, valid_anchors
+from frcnn.anchors.grid import anchor_grid, proposing_anchors, valid_anchors
 from frcnn.anchors.label import label_image
 from frcnn.params import Anchors, Model, Params, Postprocessing, Proposals
 from frcnn.pytorch.rpn import RPNHead, generate_proposals, rpn_losses
+from tests.factories import grid_of, one_map
 
 PAPER = Anchors(anchor_sizes=(128.0, 256.0, 512.0), anchor_ratios=(0.5, 1.0, 2.0))
 
@@ -21,7 +22,7 @@ def test_head_layout() -> None:
         head.deltas.bias.copy_(torch.arange(36.0))
         head.objectness.weight.zero_()
         head.deltas.weight.zero_()
-        logits, deltas = head(torch.rand(2, 8, 3, 5))
+        logits, deltas = head([torch.rand(2, 8, 3, 5)])
     assert logits.shape == (2, 135)
     assert deltas.shape == (2, 135, 4)
     assert logits[1, 9 * 7 : 9 * 8].tolist() == list(range(9))  # anchor k of a cell is channel k
@@ -62,7 +63,7 @@ def test_no_sampled_anchor_is_no_loss() -> None:
 
 def squares(grid: tuple[int, int], *sizes: float) -> torch.Tensor:
     """Return the anchors of a grid: in each cell one square of each size."""
-    return torch.from_numpy(anchor_grid(grid, Anchors(anchor_sizes=sizes, anchor_ratios=(1.0,))).copy())
+    return torch.from_numpy(anchor_grid(one_map(*grid), Anchors(anchor_sizes=sizes, anchor_ratios=(1.0,))).copy())
 
 
 def propose(
@@ -132,9 +133,9 @@ def test_golden_proposals(golden: Path, reference: Params, size: str, mode: str,
     height, width = map(int, size.split("x"))
     logits = torch.from_numpy(file[f"{size}/logits_nchw"]).permute(0, 2, 3, 1).flatten(1)
     deltas = torch.from_numpy(file[f"{size}/deltas_nchw"]).permute(0, 2, 3, 1).reshape(1, -1, 4)[..., [1, 0, 3, 2]]
-    grid = feature_grid((width, height), reference.model.backbone)
-    anchors = torch.from_numpy(anchor_grid(grid, PAPER).copy())
-    allowed = proposing_anchors(grid, [grid], [(width, height)], PAPER, exclude_edge=edge == "noedge")
+    grid = grid_of((width, height), reference.model.backbone)
+    anchors = torch.from_numpy(anchor_grid(one_map(*grid), PAPER).copy())
+    allowed = proposing_anchors(one_map(*grid), [(grid,)], [(width, height)], PAPER, exclude_edge=edge == "noedge")
     settings = reference.train.rpn if mode == "train" else reference.detect
     proposals, real = generate_proposals(
         logits, deltas, anchors, [(width, height)], torch.from_numpy(allowed), settings, reference.model
@@ -162,4 +163,4 @@ def test_golden_losses(golden: Path, reference: Params) -> None:
     cls, box = rpn_losses(logits, deltas, *sampled, reference.train.rpn.sigma)
     assert cls.item() == pytest.approx(file["rpn_loss/class_loss"].item(), rel=1e-5)
     assert box.item() == pytest.approx(file["rpn_loss/regression_loss"].item(), rel=1e-5)
-    assert set(index) <= set(valid_anchors((800, 600), (37, 50), PAPER))
+    assert set(index) <= set(valid_anchors((800, 600), one_map(37, 50), PAPER))

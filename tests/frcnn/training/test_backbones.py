@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from frcnn.anchors.grid import feature_grid
 from frcnn.data.resizing.sizes import resized_size
 from frcnn.detector.batch import Batch, pad_images
 from frcnn.detector.config import detector_config
@@ -17,13 +16,13 @@ from frcnn.pytorch.faster_rcnn import FasterRCNN
 from frcnn.pytorch.inference import TorchDetector, load_detector
 from frcnn.pytorch.optimizer import build_optimizer, set_learning_rate
 from frcnn.pytorch.weights import arrays_of
-from tests.factories import ROOT, change, losses_of
+from tests.factories import ROOT, change, grid_of, losses_of
 
 SIZES = [(800, 600), (750, 600)]
 
 
 def make_batch(pictures: list[np.ndarray], backbone: str) -> Batch:
-    rows, columns = feature_grid((800, 600), backbone)
+    rows, columns = grid_of((800, 600), backbone)
     index = np.arange(0, rows * columns * 9, rows * columns * 9 // 256)[None, :256].repeat(2, 0)
     labels = (np.arange(256) % 8 == 0).astype(np.int64)[None].repeat(2, 0)
     gt = np.array([[[100, 100, 400, 380], [300, 200, 700, 500]]], np.float32).repeat(2, 0)

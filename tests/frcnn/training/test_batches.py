@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from frcnn.anchors.grid import anchor_grid, feature_grid
+from frcnn.anchors.grid import anchor_grid
 from frcnn.anchors.label import LabeledImage, label_image
 from frcnn.anchors.targets import join_images
 from frcnn.boxes import decode, flip
@@ -18,7 +18,7 @@ from frcnn.errors import UserError
 from frcnn.params import Params
 from frcnn.training.batches import EpochBatches, Source, loader, plan_epoch
 from frcnn.training.picture_cache import PictureCache
-from tests.factories import change
+from tests.factories import change, grid_of, one_map
 
 SIZES = [(160, 176), (200, 160), (160, 160), (160, 208), (192, 160), (161, 160), (224, 160)]
 
@@ -84,7 +84,7 @@ def test_sampled_anchors_lead_to_the_objects_in_the_padded_grid(source: Source) 
     params = source.params
     for batch in loader(epoch(source), 0, 0, pin=False):
         height, width = batch.images.shape[1:3]
-        anchors = anchor_grid(feature_grid((width, height), params.model.backbone), params.anchors)
+        anchors = anchor_grid(one_map(*grid_of((width, height), params.model.backbone)), params.anchors)
         for i in range(len(batch.sizes)):
             positive = batch.anchor_labels[i] == 1
             chosen = anchors[batch.anchor_index[i][positive]]

@@ -17,12 +17,12 @@ from tests.factories import change
     ("values", "differing"),
     [
         ({"anchors.rpn_positive_iou": 0.6}, "anchors.rpn_positive_iou 0.7, now 0.6"),
-        ({"anchors.anchor_sizes": (24.0, 48.0)}, "anchors.anchor_sizes [24.0, 48.0, 96.0], now [24.0, 48.0]"),
+        ({"anchors.anchor_sizes": ((24.0, 48.0),)}, "anchors.anchor_sizes [[24.0, 48.0, 96.0]], now [[24.0, 48.0]]"),
         (
             {"data.min_size": 320, "anchors.rpn_straddle_thresh": None},
             "data.min_size 160, now 320, anchors.rpn_straddle_thresh 0.0, now null",
         ),
-        ({"model.backbone": "vgg16"}, 'feature grid "ceil", now "floor"'),
+        ({"model.backbone": "vgg16"}, 'feature maps "ceil 16", now "floor 16"'),
         ({"splits.train": "test"}, 'split "trainval", now "test"'),
     ],
     ids=["a number", "a list", "two", "a backbone", "a split"],
