@@ -101,8 +101,13 @@ def _make_typical(model: FasterRCNN, pictures: ImageInputs, params: Params) -> N
 
 def _standardize(mean: Tensor, std: float) -> Callable[[nn.Module, Any, Tensor], Tensor]:
     """Return a hook that changes a layer, and the output it is called with, to this mean and spread per channel."""
+    done = False
 
-    def hook(layer: Any, inputs: Any, output: Tensor) -> Tensor:
+    def hook(layer: Any, inputs: Any, output: Tensor) -> Tensor | None:
+        nonlocal done
+        if done:  # of a pyramid the first map decides, which has most of the anchors
+            return None
+        done = True
         rows = output.movedim(1, -1)
         axes = tuple(range(rows.ndim - 1))
         scale = std / rows.std(axes)

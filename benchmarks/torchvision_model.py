@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import get_model
 from torchvision.models.detection import FasterRCNN as TorchvisionFasterRCNN
-from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
-from torchvision.models.detection.rpn import AnchorGenerator
+from torchvision.models.detection.backbone_utils import _mobilenet_extractor, _resnet_fpn_extractor
+from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.rpn import AnchorGenerator, RPNHead
 from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign
 
 from frcnn.backbones import BACKBONES
@@ -34,9 +35,9 @@ def build_rival(ours: FasterRCNN, params: Params) -> Any:
     """
     if params.model.width != 64:
         raise UserError(f"--against torchvision: it has no ResNet of model.width {params.model.width}; set 64")
-    backbone, head = _vgg(params) if BACKBONES[params.model.backbone].family == "vgg" else _resnet(params)
-    anchors, train, detect = params.anchors, params.train, params.detect
-    sizes = tuple(anchors.anchor_sizes)
+    table, anchors, train, detect = BACKBONES[params.model.backbone], params.anchors, params.train, params.detect
+    backbone, head = {"vgg": _vgg, "resnet": _resnet, "pyramid": _pyramid}[table.family](params)
+    sizes = [anchors.sizes_of(level) for level in range(len(table.strides))]
     mean, std = _normalization(ours.config.preprocessing)
     rival: Any = TorchvisionFasterRCNN(
         backbone,
@@ -44,15 +45,21 @@ def build_rival(ours: FasterRCNN, params: Params) -> Any:
         max_size=params.data.max_size,
         image_mean=mean,
         image_std=std,
-        size_divisible=1,
-        rpn_anchor_generator=AnchorGenerator((sizes,), (tuple(anchors.anchor_ratios),)),
+        size_divisible=params.data.size_divisor,
+        rpn_anchor_generator=AnchorGenerator(tuple(sizes), (tuple(anchors.anchor_ratios),) * len(sizes)),
+        rpn_head=RPNHead(backbone.out_channels, anchors.per_cell, 2 if table.convolutional_heads else 1),
         rpn_pre_nms_top_n_train=train.rpn.pre_nms_topk,
         rpn_post_nms_top_n_train=train.rpn.post_nms_topk,
         rpn_pre_nms_top_n_test=detect.pre_nms_topk,
         rpn_post_nms_top_n_test=detect.post_nms_topk,
         rpn_nms_thresh=params.model.proposals.nms_threshold,
         rpn_batch_size_per_image=train.rpn.batch_size,
-        box_roi_pool=MultiScaleRoIAlign(["0"], params.model.roi_pool.size, params.model.roi_pool.sampling_ratio),
+        rpn_score_thresh=params.model.proposals.score_threshold,
+        box_roi_pool=MultiScaleRoIAlign(
+            [str(level) for level in range(table.roi_maps)],
+            params.model.roi_pool.size,
+            params.model.roi_pool.sampling_ratio,
+        ),
         box_head=head,
         box_predictor=FastRCNNPredictor(ours.head.out_channels, len(ours.config.class_names) + 1),
         box_batch_size_per_image=train.roi.batch_size,
@@ -62,7 +69,7 @@ def build_rival(ours: FasterRCNN, params: Params) -> Any:
         box_detections_per_img=detect.max_detections or detect.post_nms_topk * len(ours.config.class_names),
     )
     rival.rpn.min_size = params.model.proposals.min_size
-    _copy_weights(ours, rival, len(sizes), len(anchors.anchor_ratios))
+    _copy_weights(ours, rival, len(sizes[0]), len(anchors.anchor_ratios))
     return rival.to(next(ours.parameters()).device).train(ours.training)
 
 
@@ -82,6 +89,21 @@ def _resnet(params: Params) -> tuple[nn.Module, nn.Module]:
     return backbone, nn.Sequential(OrderedDict(layer4=network.layer4, pool=pool, flatten=nn.Flatten()))
 
 
+def _pyramid(params: Params) -> tuple[nn.Module, nn.Module]:
+    table = BACKBONES[params.model.backbone]
+    norm = FrozenBatchNorm2d if params.model.norm == "frozen" else nn.BatchNorm2d
+    network = get_model(table.body, weights=None, norm_layer=norm)
+    build, of_pyramid = _mobilenet_extractor, None
+    if table.body == "resnet50":
+        build, of_pyramid = _resnet_fpn_extractor, norm if table.convolutional_heads else None
+    trained = table.stages - params.model.freeze_at
+    arguments = (True, trained) if build is _mobilenet_extractor else (trained,)
+    backbone = build(network, *arguments, norm_layer=of_pyramid)
+    if table.convolutional_heads:
+        return backbone, FastRCNNConvFCHead((256, 7, 7), 4 * [256], [1024], norm_layer=norm)
+    return backbone, TwoMLPHead(256 * 7 * 7, 1024)
+
+
 def _normalization(how: Preprocessing) -> tuple[list[float], list[float]]:
     """Return mean and standard deviation of images in 0..1 that give the input of our backbone."""
     return [mean / (255 * how.scale) for mean in how.mean], [std / (255 * how.scale) for std in how.std]
@@ -98,6 +120,8 @@ def _copy_weights(ours: FasterRCNN, rival: Any, sizes: int, ratios: int) -> None
             parameter.requires_grad_(trained[key])
     head = rival.rpn.head
     head.conv[0][0].load_state_dict(ours.rpn.conv.state_dict())
+    if ours.rpn.conv2 is not None:
+        head.conv[1][0].load_state_dict(ours.rpn.conv2.state_dict())
     for source, target in ((ours.rpn.objectness, head.cls_logits), (ours.rpn.deltas, head.bbox_pred)):
         for key, tensor in source.state_dict().items():
             by_ratio = tensor.unflatten(0, (sizes, ratios, -1)).transpose(0, 1).flatten(0, 2)
