@@ -7,11 +7,11 @@ frcnn.anchors.grid.
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.ops import nms
 
 from frcnn import boxes
 from frcnn.params import Model, Postprocessing, RPNTraining
 from frcnn.pytorch.device import at_least_float32
+from frcnn.pytorch.nms import nms
 
 
 class RPNHead(nn.Module):
@@ -95,6 +95,6 @@ def generate_proposals(
         sides = candidates[:, 2:] - candidates[:, :2]
         big = (sides >= model.proposals.min_size).all(1) & (sides > 0).all(1) & scores[image, order].isfinite()
         candidates, best = candidates[big], scores[image, order][big]
-        kept = candidates[nms(candidates, best, model.proposals.nms_threshold)[:count]]
+        kept = candidates[nms(candidates, best, model.proposals.nms_threshold, count)]
         proposals[image, : len(kept)], real[image, : len(kept)] = kept, True
     return proposals, real
