@@ -137,7 +137,7 @@ class FasterRCNN(nn.Module):
         with record_function("roi_pooling"):
             pooled = pool_rois(maps, pictures.grids, rois, self.config.model.roi_pool)
         with record_function("head"):
-            if pooled.is_cuda and self.config.model.norm == "frozen":
+            if self.config.model.norm == "frozen" if pooled.is_cuda else real.all():
                 class_logits, deltas = self.predictor(self.head(pooled.flatten(0, 1)))
                 return class_logits.unflatten(0, real.shape), deltas.unflatten(0, real.shape)
             class_logits, deltas = self.predictor(self.head(pooled[real]))
