@@ -149,18 +149,19 @@ class FasterRCNN(nn.Module):
         Padding (real, (N, S), is False) must not enter a batch norm and is not worth a CPU's time; on CUDA, where
         leaving it out would make the host wait, it is computed like the rest.
         """
-        settings, pyramid = self.config.model.roi_pool, self.table.roi_maps > 1
+        settings, whole = self.config.model.roi_pool, False
         with record_function("roi_pooling"):
-            if pyramid:
+            if self.table.roi_maps > 1:
                 levels = slice(self.table.roi_maps)
                 pooled = pool_levels(maps[levels], pictures.grids, self.table.strides[levels], rois, real, settings)
             else:
                 pooled = pool_rois(maps[0], [grids[0] for grids in pictures.grids], rois, settings)
+                whole = self.config.model.norm == "frozen" if pooled.is_cuda else bool(real.all())
+                pooled = pooled.flatten(0, 1) if whole else pooled[real]
         with record_function("head"):
-            if pooled.is_cuda and self.config.model.norm == "frozen" and not pyramid:
-                class_logits, deltas = self.predictor(self.head(pooled.flatten(0, 1)))
+            class_logits, deltas = self.predictor(self.head(pooled))
+            if whole:
                 return class_logits.unflatten(0, real.shape), deltas.unflatten(0, real.shape)
-            class_logits, deltas = self.predictor(self.head(pooled if pyramid else pooled[real]))
             return _scatter(class_logits, real), _scatter(deltas, real)
 
     def _autocast(self, precision: torch.dtype) -> contextlib.AbstractContextManager:

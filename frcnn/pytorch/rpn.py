@@ -9,11 +9,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.ops import batched_nms, nms
 
 from frcnn import boxes
 from frcnn.params import Model, Postprocessing, RPNTraining
 from frcnn.pytorch.device import at_least_float32
+from frcnn.pytorch.nms import nms
 
 
 class RPNHead(nn.Module):
@@ -109,13 +109,24 @@ def generate_proposals(
         if model.proposals.score_threshold:
             big &= scores[image, order].sigmoid() >= model.proposals.score_threshold
         candidates, best = candidates[big], scores[image, order][big]
-        if len(starts) == 1:
-            keep = nms(candidates, best, model.proposals.nms_threshold)
-        else:
-            keep = batched_nms(candidates, best, feature_map[big], model.proposals.nms_threshold)
-        kept = candidates[keep[:count]]
+        kept = candidates[_nms_within_maps(candidates, best, feature_map[big], len(starts), model, count)]
         proposals[image, : len(kept)], real[image, : len(kept)] = kept, True
     return proposals, real
+
+
+def _nms_within_maps(
+    candidates: Tensor, scores: Tensor, feature_map: Tensor, maps: int, model: Model, count: int
+) -> Tensor:
+    """Return the indices of the best `count` candidates, best first, that NMS leaves within each feature map."""
+    threshold = model.proposals.nms_threshold
+    if maps == 1:
+        return nms(candidates, scores, threshold, count)
+    kept = []
+    for number in range(maps):
+        own = torch.nonzero(feature_map == number)[:, 0]
+        kept.append(own[nms(candidates[own], scores[own], threshold, count)])
+    indices = torch.cat(kept)
+    return indices[scores[indices].argsort(descending=True, stable=True)[:count]]
 
 
 def _best_of_maps(scores: Tensor, starts: Sequence[int], count: int) -> tuple[Tensor, Tensor]:

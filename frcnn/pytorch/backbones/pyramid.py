@@ -6,13 +6,14 @@ The layers are torchvision's, and so are their names.
 from collections.abc import Sequence
 
 from torch import Tensor, nn
-from torchvision.models import mobilenet_v3_large, resnet50
+from torchvision.models import mobilenet_v3_large
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, TwoMLPHead
+from torchvision.models.resnet import ResNet
 
 from frcnn.backbones import BACKBONES
 from frcnn.params import Model
-from frcnn.pytorch.backbones.resnet import FrozenBatchNorm
+from frcnn.pytorch.backbones.resnet import FrozenBatchNorm, NormedBottleneck
 
 CHANNELS, VECTOR, ROI_SIZE = 256, 1024, 7
 
@@ -58,7 +59,7 @@ def build_pyramid(model: Model) -> tuple[PyramidBackbone, nn.Module]:
     norm = FrozenBatchNorm if model.norm == "frozen" else nn.BatchNorm2d
     of_pyramid = norm if table.convolutional_heads else None
     if table.body == "resnet50":
-        network = resnet50(weights=None, norm_layer=norm)
+        network = ResNet(NormedBottleneck, [3, 4, 6, 3], norm_layer=norm)
         outputs = {f"layer{stage}": CHANNELS << (stage - 1) for stage in (1, 2, 3, 4)}
         stages = [nn.ModuleList([network.conv1, network.bn1]), *(getattr(network, name) for name in outputs)]
     else:

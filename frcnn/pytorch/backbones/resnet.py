@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 from torchvision.ops import FrozenBatchNorm2d
 
@@ -15,9 +17,56 @@ class FrozenBatchNorm(FrozenBatchNorm2d):  # type: ignore[misc]  # torchvision h
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale and shift each channel by constants."""
-        scale = self.weight * (self.running_var + self.eps).rsqrt()
-        shift = self.bias - self.running_mean * scale
+        scale, shift = self.scale_and_shift()
         return x * scale[:, None, None].to(x.dtype) + shift[:, None, None].to(x.dtype)
+
+    def scale_and_shift(self) -> tuple[Tensor, Tensor]:
+        """Return the constants (C,) of the channels."""
+        scale = self.weight * (self.running_var + self.eps).rsqrt()
+        return scale, self.bias - self.running_mean * scale
+
+
+def convolve(convolution: nn.Conv2d, norm: nn.Module, x: Tensor) -> Tensor:
+    """Return norm(convolution(x)), with a frozen norm folded into the convolution where rounding to bfloat16 hides it.
+
+    In float32 nothing is folded: the last bits of the result would change.
+    """
+    if isinstance(norm, FrozenBatchNorm) and torch.is_autocast_enabled(x.device.type):
+        return folded(convolution, norm, x)
+    return norm(convolution(x))
+
+
+def folded(convolution: nn.Conv2d, norm: FrozenBatchNorm, x: Tensor) -> Tensor:
+    """Return norm(convolution(x)) by one operation: the scale goes into the weights, the shift becomes the bias."""
+    scale, shift = norm.scale_and_shift()
+    weight = convolution.weight * scale[:, None, None, None]
+    if convolution.kernel_size != (1, 1):
+        return functional.conv2d(x, weight, shift, convolution.stride, convolution.padding)
+    # As a matrix product it is faster on the CPU, the gradient of the weights above all, twice if there is a stride.
+    rows, columns = convolution.stride
+    cells = x.permute(0, 2, 3, 1)[:, ::rows, ::columns]
+    return functional.linear(cells, weight.flatten(1), shift).permute(0, 3, 1, 2)
+
+
+class NormedBasicBlock(BasicBlock):  # type: ignore[misc]  # torchvision has no types
+    """torchvision's block of two convolutions, whose norms may be folded into them."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the sum of the input and its residual, rectified."""
+        y = functional.relu(convolve(self.conv1, self.bn1, x))
+        shortcut = x if self.downsample is None else convolve(self.downsample[0], self.downsample[1], x)
+        return functional.relu(convolve(self.conv2, self.bn2, y) + shortcut)
+
+
+class NormedBottleneck(Bottleneck):  # type: ignore[misc]  # torchvision has no types
+    """torchvision's block of three convolutions, whose norms may be folded into them."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the sum of the input and its residual, rectified."""
+        y = functional.relu(convolve(self.conv1, self.bn1, x))
+        y = functional.relu(convolve(self.conv2, self.bn2, y))
+        shortcut = x if self.downsample is None else convolve(self.downsample[0], self.downsample[1], x)
+        return functional.relu(convolve(self.conv3, self.bn3, y) + shortcut)
 
 
 class ScaledResNet(ResNet):  # type: ignore[misc]  # torchvision has no types
@@ -50,6 +99,8 @@ class ScaledResNet(ResNet):  # type: ignore[misc]  # torchvision has no types
 class ResNetBackbone(nn.Module):
     """Images (N, 3, H, W) to features (N, D, ceil(H/16), ceil(W/16)); keys are torchvision's."""
 
+    conv1: nn.Conv2d
+
     def __init__(self, network: ScaledResNet, freeze_at: int) -> None:
         """Take stem to layer3 and freeze the first `freeze_at` of (stem, layer1, layer2, layer3)."""
         super().__init__()
@@ -63,7 +114,7 @@ class ResNetBackbone(nn.Module):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return the feature map of layer3."""
-        x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        x = self.maxpool(self.relu(convolve(self.conv1, self.bn1, images)))
         return [self.layer3(self.layer2(self.layer1(x)))]
 
     def train(self, mode: bool = True) -> "ResNetBackbone":
@@ -93,7 +144,7 @@ class ResNetHead(nn.Module):
 def build_resnet(model: Model) -> tuple[ResNetBackbone, ResNetHead]:
     """Return backbone and head with random weights."""
     table = BACKBONES[model.backbone]
-    block = Bottleneck if table.bottleneck else BasicBlock
+    block = NormedBottleneck if table.bottleneck else NormedBasicBlock
     norm = FrozenBatchNorm if model.norm == "frozen" else nn.BatchNorm2d
     network = ScaledResNet(block, list(table.blocks), model.width, norm)
     if model.stride_in_1x1:

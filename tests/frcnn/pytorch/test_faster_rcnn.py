@@ -141,6 +141,25 @@ def test_padding_of_the_rois_does_not_enter_the_batch_norm(params: Params) -> No
     assert seen[0] == seen[1] <= 2 * 11
 
 
+@pytest.mark.parametrize("norm", ["frozen", "trained"])
+def test_rois_give_the_same_bits_with_and_without_padding(params: Params, norm: str) -> None:
+    model, outcomes = build(params, {"norm": norm}), []
+    images = image_inputs(pad_images(pictures(SIZES[:1])), SIZES[:1], model.config)
+    rois, real = (
+        torch.tensor([[[4.0, 4, 40, 50], [0, 0, 64, 64], [20, 10, 90, 60]]]),
+        torch.tensor([[True, True, False]]),
+    )
+    for count in (2, 3):
+        model.zero_grad()
+        maps = torch.rand(1, model.backbone.out_channels, 4, 6, generator=torch.Generator().manual_seed(0))
+        maps.requires_grad_()
+        outputs = model._classify(maps, images, rois[:, :count], real[:, :count])
+        sum(output[:, :2].square().sum() for output in outputs).backward()
+        gradients = [parameter.grad for parameter in model.head.parameters()]
+        outcomes.append([*(output[:, :2] for output in outputs), maps.grad, *gradients])
+    assert all(torch.equal(left, right) for left, right in zip(*outcomes, strict=True))
+
+
 def test_dropout_is_where_it_is_asked_for(params: Params) -> None:
     model = build(params, {"backbone": "vgg16", "dropout": 0.4})
     assert [layer.p for layer in model.head.modules() if isinstance(layer, torch.nn.Dropout)] == [0.4, 0.4]
