@@ -153,7 +153,7 @@ def test_rois_give_the_same_bits_with_and_without_padding(params: Params, norm: 
         model.zero_grad()
         maps = torch.rand(1, model.backbone.out_channels, 4, 6, generator=torch.Generator().manual_seed(0))
         maps.requires_grad_()
-        outputs = model._classify(maps, images, rois[:, :count], real[:, :count])
+        outputs = model._classify([maps], images, rois[:, :count], real[:, :count])
         sum(output[:, :2].square().sum() for output in outputs).backward()
         gradients = [parameter.grad for parameter in model.head.parameters()]
         outcomes.append([*(output[:, :2] for output in outputs), maps.grad, *gradients])

@@ -24,12 +24,20 @@ def randomize(network: nn.Module) -> None:
             tensor.normal_(0, 0.2)
 
 
+class OnlyMap(nn.Module):
+    """The feature map of a network that has one."""
+
+    def forward(self, maps: list[Tensor]) -> Tensor:
+        return maps[0]
+
+
 def pair(backbone: str, norm: str, own_norm: bool = False, **settings: bool) -> tuple[nn.Module, nn.Module]:
     """Return our network from stem to layer4, on maps of any size, and torchvision's with the same weights.
 
     own_norm: its frozen norms are ours, which leave half precision as it is.
     """
-    ours = nn.Sequential(*build_resnet(Model(backbone=backbone, norm=norm, freeze_at=0, **settings)))
+    stem_to_layer3, layer4 = build_resnet(Model(backbone=backbone, norm=norm, freeze_at=0, **settings))
+    ours = nn.Sequential(stem_to_layer3, OnlyMap(), layer4)
     randomize(ours)
     theirs = get_model(backbone, weights=None, norm_layer=FrozenBatchNorm if own_norm else NORMS[norm])
     weights = {name.split(".", 1)[1]: tensor for name, tensor in ours.state_dict().items()}
@@ -42,7 +50,7 @@ def output_and_gradients(network: nn.Module, images: Tensor) -> tuple[Tensor, li
     """Return the output and the gradients of its weighted sum with respect to images and weights, by their names."""
     output = network(images)
     weights = torch.linspace(-1, 1, output.numel(), dtype=output.dtype).view_as(output)
-    named = sorted((name.lstrip("01."), tensor) for name, tensor in network.named_parameters())
+    named = sorted((name.lstrip("012."), tensor) for name, tensor in network.named_parameters())
     inputs = [images, *(tensor for _, tensor in named)]
     return output.detach(), list(torch.autograd.grad((output * weights).sum(), inputs))
 
