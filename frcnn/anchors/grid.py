@@ -2,8 +2,8 @@
 
 Anchors are in the order feature map, row, column, size, ratio, K per cell of each feature map: within one, flat index =
 (row * columns + column) * K + k, where k = size_index * ratios + ratio_index. Sizes are (width, height), grids are
-(rows, columns); pixels are those of the resized image. The results are read-only and cached, for few sizes: a pyramid has
-200,000 anchors at 800 px.
+(rows, columns); pixels are those of the resized image. The results are read-only and cached, for few sizes: a pyramid
+has 200,000 anchors at 800 px.
 """
 
 from dataclasses import dataclass
