@@ -95,9 +95,9 @@ def _rows(own: np.ndarray, start: np.ndarray, rows: Sequence[tuple[int, int]], b
 def _sentence(config: DetectorConfig, start: DetectorConfig, taken: Sequence[int], source: str) -> str:
     names = [config.class_names[index] for index in taken]
     new = [name for name in config.class_names if name not in names]
-    parts = [f"starts from {source}: backbone, RPN and head"]
+    parts = [f"starts from {source}: backbone, RPN and head", f"{len(names)} of {len(start.class_names)} classes"]
     if names:
-        parts.append(f"{len(names)} of {len(start.class_names)} classes ({first_few(names, 5)})")
+        parts[-1] += f" ({first_few(names, 5)})"
     missing = []
     if new:
         missing.append(f"{len(new)} classes ({first_few(new, 5)})" if len(new) > 1 else f"class {new[0]}")

@@ -61,7 +61,10 @@ def test_fine_tuning(work: Path, frcnn: Command) -> None:
         code, out, err = frcnn(*command, *SMALL)
         assert (code, err) == (0, "")
         if command == ["train", "--phase", "1"]:
-            assert "backbone, RPN and head; random: 6 classes (circle, cross, rectangle, ring, star" in out
+            assert (
+                "backbone, RPN and head, 0 of 80 classes; random: 6 classes (circle, cross, rectangle, ring, star"
+                in out
+            )
     config, _ = read_weights(work / "data" / "models" / "phase2.safetensors")
     assert config.model.backbone == "mobilenet-v3-320-fpn"
     assert config.postprocessing is None
