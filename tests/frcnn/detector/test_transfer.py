@@ -71,8 +71,8 @@ def test_other_anchors_leave_the_rpns_outputs_random(params: Params, tmp_path: P
     theirs = make(tmp_path / "w", params)
     ours, sentence = start(tmp_path / "w", params, "d", **{"anchors.anchor_sizes": ((8.0, 16.0),)})
     assert sentence.endswith(
-        "backbone, RPN and head, 0 of 3 classes; random: class d and the RPN's outputs (9 anchors per cell there, not 6); "
-        "it was trained with anchors.anchor_sizes: [[24.0, 48.0, 96.0]]"
+        "backbone, RPN and head, 0 of 3 classes; random: class d and the RPN's outputs "
+        "(9 anchors per cell there, not 6); it was trained with anchors.anchor_sizes: [[24.0, 48.0, 96.0]]"
     )
     assert ours["rpn.objectness.weight"].shape[0] == 6
     np.testing.assert_array_equal(ours["rpn.conv.weight"], theirs["rpn.conv.weight"])
