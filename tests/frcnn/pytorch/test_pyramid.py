@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torchvision.ops import MultiScaleRoIAlign
+from torchvision.ops import MultiScaleRoIAlign, roi_align
 from torchvision.ops.poolers import LevelMapper
 
 from frcnn.backbones import BACKBONES
@@ -37,6 +37,19 @@ def noise(width: int, height: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 255, (height, width, 3), np.uint8)
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (9, 2), (12, 10)])
+@pytest.mark.parametrize("aligned", [False, True])
+def test_one_map_of_any_shape(shape: tuple[int, int], aligned: bool) -> None:
+    torch.manual_seed(1)
+    features = torch.randn(1, 4, *shape, dtype=torch.float64)
+    corners = torch.rand(50, 2, 2, dtype=torch.float64) * 14 * 16 - 32
+    rois = torch.cat([corners.amin(1), corners.amax(1)], 1)
+    settings = RoIPool(aligned=aligned)
+    found = pool_levels([features], [[shape]], (16,), rois[None], torch.ones(1, 50, dtype=torch.bool), settings)
+    wanted = roi_align(features, [rois], 7, 1 / 16, 2, aligned)
+    torch.testing.assert_close(found, wanted, atol=1e-10, rtol=1e-10)
+
+
 def test_levels_are_torchvisions() -> None:
     sides = torch.linspace(1, 900, 500)
     rois = torch.stack([0 * sides, 0 * sides, sides, 1.3 * sides], 1)
@@ -45,11 +58,11 @@ def test_levels_are_torchvisions() -> None:
         torch.testing.assert_close(assign_levels(rois, strides), LevelMapper(low, high)([rois]))
 
 
-@pytest.mark.parametrize("ratio", [0, 2])
+@pytest.mark.parametrize("ratio", [0, 1, 2])
 def test_pooling_is_torchvisions(ratio: int) -> None:
     torch.manual_seed(0)
-    maps = [torch.randn(2, 3, 256 // stride, 320 // stride) for stride in (4, 8, 16, 32)]
-    corners = torch.rand(2, 40, 2, 2) * torch.tensor([300.0, 240.0])
+    maps = [torch.randn(2, 3, 256 // stride, 320 // stride, requires_grad=True) for stride in (4, 8, 16, 32)]
+    corners = torch.rand(2, 40, 2, 2) * torch.tensor([340.0, 280.0]) - 20  # some beyond the image
     rois = torch.cat([corners.amin(2), corners.amax(2) + 1], -1)
     real = torch.rand(2, 40) < 0.7
     pool = MultiScaleRoIAlign(["0", "1", "2", "3"], 7, ratio)
@@ -57,7 +70,11 @@ def test_pooling_is_torchvisions(ratio: int) -> None:
     settings = RoIPool(sampling_ratio=ratio, aligned=False)
     grids = [[tuple(each.shape[-2:]) for each in maps]] * 2
     found = pool_levels(maps, grids, (4, 8, 16, 32), rois, real, settings)
-    torch.testing.assert_close(found, wanted)
+    torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
+    weights = torch.randn_like(wanted)
+    gradients = [torch.autograd.grad((pooled * weights).sum(), maps) for pooled in (found, wanted)]
+    for own, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(own, theirs, atol=1e-4, rtol=1e-4)
     none = pool_levels(maps, grids, (4, 8, 16, 32), rois, torch.zeros_like(real), settings)
     assert none.shape == (0, 3, 7, 7)
 
