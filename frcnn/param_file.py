@@ -36,6 +36,8 @@ class _Loader(yaml.SafeLoader):
         for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
     values = levels = aliases = 0
+    keys: tuple[str, ...] = (f"{TAG}str", f"{TAG}merge")
+    one_line = True
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         """Read one value, counting."""
@@ -54,7 +56,7 @@ class _Loader(yaml.SafeLoader):
         node = super().compose_mapping_node(anchor)
         seen = set()
         for key, _ in node.value:
-            if key.tag not in (f"{TAG}str", f"{TAG}merge"):
+            if key.tag not in self.keys:
                 raise _problem("a key is not text; put it in quotes", key)
             if key.value in seen:
                 raise _problem(f"key {shorten(key.value)} occurs twice", key)
@@ -69,9 +71,16 @@ class _Loader(yaml.SafeLoader):
             raise _problem(f"{shorten(node.value)} cannot be read", node) from error
         if isinstance(value, int) and value.bit_length() > 63:
             raise _problem("a number is too large", node)
-        if isinstance(value, str) and has_control_characters(value):
+        if self.one_line and isinstance(value, str) and has_control_characters(value):
             raise _problem(f"{shorten(value)} has control characters", node)
         return value
+
+
+class ForeignLoader(_Loader):
+    """Reads the YAML of other tools: keys may be numbers, texts may have several lines."""
+
+    keys = (*_Loader.keys, f"{TAG}int")
+    one_line = False
 
 
 def _problem(what: str, place: Any) -> yaml.MarkedYAMLError:
@@ -98,14 +107,14 @@ def read_yaml(path: Path) -> Any:
     return parse_yaml(text, str(path))
 
 
-def parse_yaml(text: str, where: str) -> Any:
-    """Return what a YAML text holds.
+def parse_yaml(text: str, where: str, loader: type[_Loader] = _Loader) -> Any:
+    """Return what a YAML text holds; `loader` states what is allowed in it.
 
     Raises:
         UserError: with `where`: not YAML, values of other types, a key twice, or more than the limits allow.
     """
     try:
-        return yaml.load(text, _Loader)  # noqa: S506, a SafeLoader
+        return yaml.load(text, loader)  # noqa: S506, a SafeLoader
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}:" if mark else ""
