@@ -59,24 +59,22 @@ def make_lists(found: Found, download: Download, splits: Splits) -> tuple[Lists,
     """Return the lists to write, with paths of pictures, and what was decided.
 
     train, val and test stay as they are found. The list to train on is train and val without the pictures of test;
-    where there is no test, val is it. Where either would be empty, all pictures are split anew.
+    where there is no test, val is it. Where either list would be empty, all pictures are split anew.
     """
     own: dict[str, list[PurePosixPath]] = {split: list(dict.fromkeys(paths)) for split, paths in found.splits.items()}
     inside = {path for paths in own.values() for path in paths}
+    of_test = next((split for split in (splits.test, "test", "val") if split in own), "")
+    test = dict.fromkeys(own.get(of_test, []))
     train = own.get("train") or [path for path in found.pictures if path not in inside]
-    has_test = bool(own.get("test"))
-    test = own["test"] if has_test else own.get("val", [])
-    both = list(dict.fromkeys([*train, *(own.get("val", []) if has_test else [])]))
-    trainval = [path for path in both if path not in set(test)]
+    wanted = own.get(splits.train) or dict.fromkeys([*train, *own.get("val", [])])
+    trainval = [path for path in wanted if path not in test]
     if not (trainval and test):
         return _draw_lists(found, download, splits)
-    origin = "train and val" if has_test and "val" in own else "train"
-    remarks = [
-        f"splits: {splits.train} = {origin}, {splits.test} = {'test' if has_test else 'val, as there is no test'}"
-    ]
-    if len(trainval) < len(both):
-        remarks.append(f"pictures of {splits.test} that are not in {splits.train}, too: {len(both) - len(trainval)}")
-    return {**own, splits.train: trainval, splits.test: test}, remarks
+    origin = " and ".join(split for split in own if split != of_test) or "the others"
+    remarks = [f"splits: {splits.train} = {origin}, {splits.test} = {of_test}"]
+    if twice := sum(path in test for path in train):
+        remarks.append(f"pictures of train that are in {of_test}, too, and not in {splits.train}: {twice}")
+    return {**own, splits.train: trainval, splits.test: list(test)}, remarks
 
 
 def _draw_lists(found: Found, download: Download, splits: Splits) -> tuple[Lists, list[str]]:
@@ -94,7 +92,8 @@ def _draw_lists(found: Found, download: Download, splits: Splits) -> tuple[Lists
     ]
     if counters:
         remarks.append(
-            f"name before a number taken for a counter, not a video: {first_few([name or 'none' for name in counters])}"
+            "names before a number that are taken for those of counters, not of videos: "
+            + first_few([name or "none" for name in counters])
         )
     sides = (splits.train, False), (splits.test, True)
     return {
