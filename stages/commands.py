@@ -6,8 +6,21 @@ import typer
 
 import frcnn
 
-from . import anchors, check, demo, detect, download, evaluate, export, import_weights
-from . import models, predict, preset, render, train
+from . import (
+    anchors,
+    check,
+    demo,
+    detect,
+    download,
+    evaluate,
+    export,
+    import_weights,
+    models,
+    predict,
+    preset,
+    render,
+    train,
+)
 from .terminal.console import say
 
 
