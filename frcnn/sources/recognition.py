@@ -30,9 +30,9 @@ def find_foreign(folder: Path, layout: str) -> Found:
     files = Files(folder)
     named = {name: paths for name, (find, _) in READERS.items() if layout in ("auto", name) and (paths := find(files))}
     if not named:
-        what = "annotation" if files.pictures else "picture"
-        raise UserError(f"{folder}: no dataset: no {what} in {'any layout' if layout == 'auto' else layout}; "
-                        f"it needs pictures and {WANTED}")  # fmt: skip
+        what = "no annotation of its pictures" if files.pictures else "no picture"
+        wanted = "" if layout == "auto" else f" for download.format: {layout}"
+        raise UserError(f"{folder}: no dataset{wanted}: {what}; it needs pictures and {WANTED}")
     if len(named) > 1:
         each = [f"{name} ({paths[0]})" for name, paths in named.items()]
         raise UserError(f"{folder}: holds {first_few(each, separator=' and ')}; set download.format to one of them")
