@@ -92,8 +92,8 @@ def _draw_lists(found: Found, download: Download, splits: Splits) -> tuple[Lists
     ]
     if counters:
         remarks.append(
-            "names before a number that are taken for those of counters, not of videos: "
-            + first_few([name or "none" for name in counters])
+            "names before a number that are taken for counters, not for videos: "
+            + first_few([name or "(only a number)" for name in counters])
         )
     sides = (splits.train, False), (splits.test, True)
     return {
