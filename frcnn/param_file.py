@@ -36,8 +36,7 @@ class _Loader(yaml.SafeLoader):
         for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
     values = levels = aliases = 0
-    keys: tuple[str, ...] = (f"{TAG}str", f"{TAG}merge")
-    one_line = True
+    foreign = False
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         """Read one value, counting."""
@@ -56,7 +55,9 @@ class _Loader(yaml.SafeLoader):
         node = super().compose_mapping_node(anchor)
         seen = set()
         for key, _ in node.value:
-            if key.tag not in self.keys:
+            if self.foreign and key.tag == f"{TAG}int":
+                key.tag = f"{TAG}str"
+            if key.tag not in (f"{TAG}str", f"{TAG}merge"):
                 raise _problem("a key is not text; put it in quotes", key)
             if key.value in seen:
                 raise _problem(f"key {shorten(key.value)} occurs twice", key)
@@ -71,16 +72,15 @@ class _Loader(yaml.SafeLoader):
             raise _problem(f"{shorten(node.value)} cannot be read", node) from error
         if isinstance(value, int) and value.bit_length() > 63:
             raise _problem("a number is too large", node)
-        if self.one_line and isinstance(value, str) and has_control_characters(value):
+        if not self.foreign and isinstance(value, str) and has_control_characters(value):
             raise _problem(f"{shorten(value)} has control characters", node)
         return value
 
 
 class ForeignLoader(_Loader):
-    """Reads the YAML of other tools: keys may be numbers, texts may have several lines."""
+    """Reads the YAML of other tools: numbers as keys are texts, and texts may have several lines."""
 
-    keys = (*_Loader.keys, f"{TAG}int")
-    one_line = False
+    foreign = True
 
 
 def _problem(what: str, place: Any) -> yaml.MarkedYAMLError:

@@ -42,6 +42,8 @@ def read_labels(files: Files, paths: list[PurePosixPath]) -> Found:
     tree: dict[str, Any] = {}
     if paths[0].suffix in (".yaml", ".yml"):
         tree = parse_yaml(files.read(paths[0]), str(files.root / paths[0]), ForeignLoader)
+        if not isinstance(tree, dict):
+            raise UserError(f"{files.root / paths[0]}: no mapping; write train, val and names")
     texts = {files.read(path) for path in paths}
     if len(texts) > 1:
         raise UserError(f"{files.root}: {paths[0]} and {paths[1]} name classes; keep one, or name a folder inside")
@@ -55,16 +57,16 @@ def read_labels(files: Files, paths: list[PurePosixPath]) -> Found:
             used.add(labels)
             picture = _read_picture(files, path, labels, names, "kpt_shape" in tree, found)
             found.add(path, picture, split or split_of(path))
-    beside = {path for path in files.of(".txt") if path.parent in {each.parent for each in used if each}}
-    left = {path for path in beside - used if not (path.name in NAME_LISTS or path.stem in ("train", "val", "test"))}
-    found.notes["label files without a picture, left out"] += len(left)
+    folders = {path.parent for path in used if path}
+    left = [path for path in files.of(".txt") if path not in used and path.parent in folders]
+    found.notes["label files without a picture, left out"] += sum(path.name not in NAME_LISTS for path in left)
     found.notes["pictures that data.yaml does not name, left out"] += len(set(files.pictures) - set(found.pictures))
     return found
 
 
 def _names(value: Any, file: str) -> list[str]:
     """Return the class names by index; a map may have holes."""
-    if isinstance(value, dict) and value and all(str(key).isdecimal() and int(key) < 1 << 16 for key in value):
+    if isinstance(value, dict) and value and all(key.isdecimal() and len(key) < 6 for key in value):
         names = {int(key): name for key, name in value.items()}
         value = [names.get(index, f"class {index}") for index in range(max(names) + 1)]
     if not isinstance(value, list) or not value:

@@ -286,6 +286,8 @@ BAD = {
     "pictures": (coco(lambda tree: [i.update(file_name="/etc/x.jpg") for i in tree["images"]]), "none of its pictures"),
     "tag": (yolo("data.yaml", "names: [cat]\nx: !!python/object:os.x {}\n"), "data.yaml: line 2: not valid YAML"),
     "flag": (yolo("data.yaml", "names: [cat, yes]\ntrain: images\n"), "class name true is no text; put .* in quotes"),
+    "no mapping": (yolo("data.yaml", "'\nnames: x'\n"), "data.yaml: no mapping; write train, val and names"),
+    "long number": (yolo("data.yaml", "names: {1: cat, '123456': dog}\n"), "names is .*; write the class names"),
     "no names": (yolo("data.yaml", "names: 3\n"), "names is 3; write the class names"),
     "outside": (yolo("data.yaml", "names: [cat, dog]\ntrain: ../../../etc\n"), r"data.yaml: no picture in .*etc"),
     "two": (yolo("b.yaml", "names: [dog]\n"), "b.yaml and data.yaml name classes; keep one"),
