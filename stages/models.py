@@ -6,7 +6,7 @@ from .terminal.console import cell, console, say
 
 
 def run() -> None:
-    """List the detectors and classification networks to start from, and which are in the cache already."""
+    """List the detectors and classification networks to start from, and which are in the cache; write nothing."""
     from rich.table import Table
 
     from frcnn.backbones import BACKBONES
