@@ -36,6 +36,7 @@ class _Loader(yaml.SafeLoader):
         for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
     values = levels = aliases = 0
+    foreign = False
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         """Read one value, counting."""
@@ -54,6 +55,8 @@ class _Loader(yaml.SafeLoader):
         node = super().compose_mapping_node(anchor)
         seen = set()
         for key, _ in node.value:
+            if self.foreign and key.tag == f"{TAG}int":
+                key.tag = f"{TAG}str"
             if key.tag not in (f"{TAG}str", f"{TAG}merge"):
                 raise _problem("a key is not text; put it in quotes", key)
             if key.value in seen:
@@ -69,9 +72,15 @@ class _Loader(yaml.SafeLoader):
             raise _problem(f"{shorten(node.value)} cannot be read", node) from error
         if isinstance(value, int) and value.bit_length() > 63:
             raise _problem("a number is too large", node)
-        if isinstance(value, str) and has_control_characters(value):
+        if not self.foreign and isinstance(value, str) and has_control_characters(value):
             raise _problem(f"{shorten(value)} has control characters", node)
         return value
+
+
+class ForeignLoader(_Loader):
+    """Reads the YAML of other tools: numbers as keys are texts, and texts may have several lines."""
+
+    foreign = True
 
 
 def _problem(what: str, place: Any) -> yaml.MarkedYAMLError:
@@ -98,14 +107,14 @@ def read_yaml(path: Path) -> Any:
     return parse_yaml(text, str(path))
 
 
-def parse_yaml(text: str, where: str) -> Any:
-    """Return what a YAML text holds.
+def parse_yaml(text: str, where: str, loader: type[_Loader] = _Loader) -> Any:
+    """Return what a YAML text holds; `loader` states what is allowed in it.
 
     Raises:
         UserError: with `where`: not YAML, values of other types, a key twice, or more than the limits allow.
     """
     try:
-        return yaml.load(text, _Loader)  # noqa: S506, a SafeLoader
+        return yaml.load(text, loader)  # noqa: S506, a SafeLoader
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}:" if mark else ""

@@ -1,7 +1,6 @@
 """params.yaml as frozen models: every key known, typed and in range, with the default of the paper.
 
-A parameter file may leave keys out; they take the defaults. `params.yaml` in the root holds all of them, a preset (a
-file of `frcnn/presets/`) only what differs.
+A file may leave keys out; they take the defaults. `params.yaml` holds all, a preset (frcnn/presets/) what differs.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,7 +18,6 @@ MOST_LINES = 30  # about what is wrong with a file
 LARGEST = 2**31 - 1
 PRESETS = Path(__file__).parent / "presets"
 
-
 NUMBER = BeforeValidator(number_of)  # the last, so that the JSON schema states the bounds
 Fraction = Annotated[float, Field(ge=0, le=1), NUMBER]
 NonNegative = Annotated[float, Field(ge=0), NUMBER]
@@ -29,11 +27,8 @@ AtLeastOne = Annotated[int, Field(ge=1, le=LARGEST)]
 Drawn = Annotated[int, Field(ge=1, le=1_000_000)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Numbers = Annotated[tuple[Positive, ...], Strict(False), Field(min_length=1)]
-Sizes = Annotated[
-    tuple[Numbers, ...],
-    Strict(False),
-    BeforeValidator(list_per_map, json_schema_input_type=Numbers | tuple[Numbers, ...]),
-]
+LISTS = BeforeValidator(list_per_map, json_schema_input_type=Numbers | tuple[Numbers, ...])
+Sizes = Annotated[tuple[Numbers, ...], Strict(False), LISTS]
 Names = Annotated[tuple[str, ...], Strict(False), Field(min_length=1)]
 Framework = Literal["torch", "tensorflow"]
 Precision = Literal["float32", "bf16", "auto"]
@@ -58,10 +53,19 @@ class Synthetic(Section):
     test_images: Drawn = 300
 
 
+class Split(Section):
+    """How a source without lists or folders of splits is split."""
+
+    test: Annotated[float, Field(gt=0, lt=1), NUMBER] = 0.2
+    seed: Seed = 1
+
+
 class Download(Section):
     """Where the dataset comes from."""
 
     source: str = "voc2007"
+    format: Literal["auto", "voc", "coco", "yolo"] = "auto"
+    split: Split = Split()
     classes: Names | None = None
     mirror: str | None = None
     sha256: dict[str, str] = {}
@@ -313,8 +317,7 @@ def from_dict(cls: type[AnySection], tree: Any, where: str) -> AnySection:
     try:
         return cls.model_validate(tree)
     except ValidationError as error:
-        known = list(_dotted_names(cls))
-        errors = error.errors()
+        known, errors = list(_dotted_names(cls)), error.errors()
         more = [f"{where}: and {len(errors) - MOST_LINES} more"] if len(errors) > MOST_LINES else []
         raise UserError(*(f"{where}: {describe(each, known)}" for each in errors[:MOST_LINES]), *more) from error
 

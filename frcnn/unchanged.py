@@ -14,7 +14,7 @@ from frcnn.params import Params, load_params
 
 # The parameters that dvc.yaml names for each stage.
 PARAMETERS = {
-    "download": ("download",),
+    "download": ("download", "splits"),
     "anchors": ("splits.train", "data", "anchors", "model.backbone"),
     "train_phase1": ("splits.train", "data", "anchors", "model", "train", "train_phase1"),
     "train_phase2": ("splits.train", "data", "anchors", "model", "train", "train_phase2"),

@@ -6,7 +6,21 @@ import typer
 
 import frcnn
 
-from . import anchors, check, demo, detect, download, evaluate, import_weights, models, predict, preset, render, train
+from . import (
+    anchors,
+    check,
+    demo,
+    detect,
+    download,
+    evaluate,
+    export,
+    import_weights,
+    models,
+    predict,
+    preset,
+    render,
+    train,
+)
 from .terminal.console import say
 
 
@@ -18,7 +32,7 @@ def _print_version(wanted: bool) -> None:
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 PIPELINE = (download, anchors, train, detect, evaluate, render)
-for module in (*PIPELINE, demo, preset, check, predict, models, import_weights):
+for module in (*PIPELINE, demo, preset, check, predict, models, import_weights, export):
     app.command(module.__name__.rpartition(".")[2].replace("_", "-"))(module.run)
 
 

@@ -10,9 +10,8 @@ from .terminal import options
 from .terminal.console import amount_bar, say
 
 if TYPE_CHECKING:
-    from frcnn.data.voc.dataset import VocDataset
     from frcnn.fetching.published import Published
-    from frcnn.params import Download, Synthetic
+    from frcnn.params import Params, Synthetic
 
 MADE_BY = "Made by `frcnn download`, which replaces this folder.\n"
 
@@ -23,7 +22,7 @@ def run(
     dataset: options.Dataset = options.DATASET,
     workers: options.Workers = None,
 ) -> None:
-    """Read the source (VOC, an archive, a folder, or none: synthetic), write the dataset in VOC layout."""
+    """Read the source (VOC, COCO or YOLO in a folder or an archive, or synthetic), write the dataset in VOC layout."""
     from frcnn.files import atomic_folder, write_text
     from frcnn.params import load_params
     from frcnn.sources.layout import MARKER
@@ -31,14 +30,16 @@ def run(
 
     params = load_params(params_file, overrides or ())
     require_unchanged = watch("download", params_file, overrides or (), params, [])
-    download = params.download
+    download, remarks = params.download, []
     with atomic_folder(dataset, MARKER) as scratch:
         if download.source == "synthetic":
             _draw(download.synthetic, scratch / "new", (os.cpu_count() or 1) if workers is None else workers)
         else:
-            _install(download, dataset, scratch)
+            remarks = _install(params, dataset, scratch)
         write_text(scratch / "new" / MARKER, MADE_BY)
         require_unchanged()
+    for remark in remarks:
+        say(f"{download.source}: {remark}")
     _say_counts(dataset)
 
 
@@ -50,25 +51,36 @@ def _draw(wanted: "Synthetic", folder: Path, workers: int) -> None:
         draw_dataset(folder, *counts, wanted.seed, workers, report)
 
 
-def _install(download: "Download", dataset: Path, scratch: Path) -> None:
-    """Find the source's folders in VOC layout, unpacking archives into `scratch`, and join them in its "new"."""
+def _install(params: "Params", dataset: Path, scratch: Path) -> list[str]:
+    """Read the source, unpacking archives into `scratch`, and install it in its "new"; return remarks on it."""
     from frcnn.fetching.cache import verify
-    from frcnn.sources.layout import find_roots, install
+    from frcnn.sources.conversion import install_foreign
+    from frcnn.sources.layout import find_roots, install, is_listed
+    from frcnn.sources.recognition import find_foreign
     from frcnn.sources.source import is_voc, resolve
 
+    download = params.download
     found = resolve(download.source, download.mirror, download.sha256)
     if isinstance(found, list):
-        datasets = [each for archive in found for each in _unpack_fetched(archive, scratch)]
+        folders = [_unpack_fetched(archive, scratch) for archive in found]
     elif found.is_dir():
         if found.resolve().is_relative_to(dataset.resolve()):
             raise UserError(f"download.source: {found} would be overwritten; move it or choose another --dataset")
-        datasets = find_roots(found)
+        folders = [found]
     else:
         if found.name in download.sha256:
             verify(found, download.sha256[found.name])
-        datasets = _unpack(found, scratch)
-    with amount_bar("install") as report:
-        install(datasets, scratch / "new", download.classes, is_voc(download.source), report)
+        folders = [_unpack(found, scratch)]
+    voc = is_voc(download.source)
+    if voc or (download.format in ("auto", "voc") and is_listed(folders[0])):
+        datasets = [each for folder in folders for each in find_roots(folder)]
+        with amount_bar("install") as report:
+            install(datasets, scratch / "new", download.classes, voc, report)
+        return []
+    foreign = find_foreign(folders[0], download.format)
+    with amount_bar("convert") as report:
+        remarks = install_foreign(foreign, scratch / "new", download, params.splits, report)
+    return [f"{foreign.layout}, {len(foreign.pictures)} pictures", *remarks]
 
 
 def _fetch(archive: "Published") -> Path:
@@ -81,7 +93,7 @@ def _fetch(archive: "Published") -> Path:
     return path
 
 
-def _unpack_fetched(archive: "Published", scratch: Path) -> "list[VocDataset]":
+def _unpack_fetched(archive: "Published", scratch: Path) -> Path:
     path = _fetch(archive)
     try:
         return _unpack(path, scratch)
@@ -91,13 +103,12 @@ def _unpack_fetched(archive: "Published", scratch: Path) -> "list[VocDataset]":
         raise
 
 
-def _unpack(archive: Path, scratch: Path) -> "list[VocDataset]":
+def _unpack(archive: Path, scratch: Path) -> Path:
     from frcnn.sources.archive import unpack
-    from frcnn.sources.layout import find_roots
 
     with amount_bar(f"unpack {archive.name}") as report:
         unpack(archive, scratch / archive.name, report)
-    return find_roots(scratch / archive.name)
+    return scratch / archive.name
 
 
 def _say_counts(dataset: Path) -> None:

@@ -21,17 +21,20 @@ def find_roots(folder: Path) -> list[VocDataset]:
     Raises:
         UserError: there is none, or one without any image set.
     """
-    roots = []
-    for parent, folders, _ in os.walk(folder):
-        if set(PARTS) <= set(folders):
-            roots.append(Path(parent))
-            folders.clear()
-    if not roots:
-        raise UserError(f"{folder}: no dataset in VOC layout: no folder with Annotations, JPEGImages and {SETS}")
-    datasets = [VocDataset(root) for root in sorted(roots)]
+    datasets = _roots(folder)
+    if not datasets:
+        raise UserError(
+            f"{folder}: no dataset in VOC layout: no folder with Annotations, JPEGImages and {SETS}; "
+            "another layout: `frcnn download` first"
+        )
     for dataset in datasets:
         dataset.require_splits()
     return datasets
+
+
+def is_listed(folder: Path) -> bool:
+    """Tell whether at or below `folder` is a dataset in VOC layout with lists."""
+    return any(dataset.split_names for dataset in _roots(folder))
 
 
 def install(
@@ -74,6 +77,15 @@ def install(
     read_names(folder / "classes.txt")
 
 
+def _roots(folder: Path) -> list[VocDataset]:
+    roots = []
+    for parent, folders, _ in os.walk(folder):
+        if set(PARTS) <= set(folders):
+            roots.append(Path(parent))
+            folders.clear()
+    return [VocDataset(root) for root in sorted(roots)]
+
+
 def _ids(source: VocDataset, split: str) -> list[str]:
     """Return the ids of a split without the second of a duplicate; a split may be empty."""
     return list(dict.fromkeys(image_id for _, image_id in source.split_lines(split)))
@@ -96,10 +108,10 @@ def _link_all(image_id: str, source: VocDataset, folder: Path) -> None:
     for path in (*source.pictures.get(image_id, []), annotation):
         require_inside(source.root, path)
         if path.exists():
-            _link(path, folder / path.relative_to(source.root))
+            link_or_copy(path, folder / path.relative_to(source.root))
 
 
-def _link(source: Path, target: Path) -> None:
+def link_or_copy(source: Path, target: Path) -> None:
     """Link a file, or copy it where links are refused (another file system, another owner)."""
     target.parent.mkdir(parents=True, exist_ok=True)
     try:

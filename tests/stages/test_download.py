@@ -128,8 +128,8 @@ def test_voc_keeps_its_classes(tmp_path: Path, mirror: str, monkeypatch: pytest.
         ("dataset", "would be overwritten"),
         ("notes.txt", "notes.txt: truncated, damaged or no archive"),
         ("cut.tar", "cut.tar: truncated"),
-        ("empty", "no dataset in VOC layout"),
-        ("lists", "lists/ImageSets/Main: no image sets; write trainval.txt"),
+        ("empty", "empty: no dataset: no picture; it needs pictures and"),
+        ("lists", "lists: no dataset: no picture"),
         ("'my set.tar'", "my set.tar: wrong checksum"),
     ],
 )

@@ -22,6 +22,7 @@ from frcnn.errors import UserError
 from frcnn.messages import cut
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
+CONTINUOUS = 'boxes="continuous"'  # of <annotation>: its boxes are continuous pixels, whatever the box convention
 FLAGS = {"": False, "0": False, "false": False, "1": True, "true": True}
 MOST_BYTES = 16 << 20
 ENCODING = re.compile(rb"""(?:\xef\xbb\xbf)?<\?xml[^>]*?\sencoding\s*=\s*["']([\w.-]+)["']""")
@@ -64,7 +65,7 @@ def parse_annotation(
         image_id: name in the image set.
         pictures: its pictures; the first is taken.
         labels: class name -> label 1..C.
-        box_convention: voc, continuous or reference.
+        box_convention: voc, continuous or reference; of files that do not state theirs, as converted ones do.
     """
     problems: list[Problem] = []
     file = f"Annotations/{image_id}.xml"
@@ -73,12 +74,13 @@ def parse_annotation(
     if root is None or size is None:
         return None, problems
     _compare_size(root, file, size, pictures[0], problems)
+    read = partial(BOX_CONVENTIONS[box_convention].read, continuous=root.get("boxes") == "continuous")
     objects = []
     for number, element in enumerate(root.findall("object"), 1):
         name = read_class_name(element)
         where = f"object {number} ({cut(name)})" if name else f"object {number}"
         report = partial(_add, problems, file, where)
-        box = _read_box(element, box_convention, size, report)
+        box = _read_box(element, read, size, report)
         if name not in labels:
             what = f"class {cut(name)} is not in the class list" if name else "no <name>"
             report(kinds.UNKNOWN_CLASS if name else kinds.BAD_OBJECT, what)
@@ -192,7 +194,9 @@ def _compare_size(root: ET.Element, file: str, size: tuple[int, int], path: Path
     _add(problems, file, "size", kinds.WRONG_SIZE, what)
 
 
-def _read_box(element: ET.Element, convention: str, size: tuple[int, int], report: Report) -> np.ndarray | None:
+def _read_box(
+    element: ET.Element, read: Callable[[np.ndarray], np.ndarray], size: tuple[int, int], report: Report
+) -> np.ndarray | None:
     """Return (4,) float32 xyxy clipped to the picture, or None where the object has none that counts."""
     texts = [element.findtext(f"bndbox/{corner}") for corner in CORNERS]
     for corner, text in zip(CORNERS, texts, strict=True):
@@ -203,7 +207,7 @@ def _read_box(element: ET.Element, convention: str, size: tuple[int, int], repor
             return None
     values = [_number(text) for text in texts]
     written = "box " + ", ".join(f"{value:g}" for value in values)
-    box = BOX_CONVENTIONS[convention].read(np.array(values))
+    box = read(np.array(values))
     if box[2] <= box[0] or box[3] <= box[1]:
         report(kinds.EMPTY_BOX, f"{written} has no extent")
         return None

@@ -24,9 +24,14 @@ class BoxConvention:
     last: int = 0
     one_factor: bool = False
 
-    def read(self, corners: np.ndarray) -> np.ndarray:
-        """Return boxes (..., 4) float64 for corners as they are written in a file."""
-        return corners + self.offsets
+    def read(self, corners: np.ndarray, continuous: bool = False) -> np.ndarray:
+        """Return boxes (..., 4) float64 for corners as they are written in a file.
+
+        Args:
+            corners: xmin, ymin, xmax, ymax.
+            continuous: whether the file itself says that they are continuous pixels, whatever the convention.
+        """
+        return corners + ((0, 0, -self.last, -self.last) if continuous else self.offsets)
 
     def mirror(self, boxes_xyxy: np.ndarray, width: int) -> np.ndarray:
         """Return boxes (n, 4) flipped left to right in an image of this width."""

@@ -98,7 +98,7 @@ class VocDataset:
         if not self.split_names:
             raise UserError(
                 f"{self.root}/{SETS}: no image sets; write trainval.txt and test.txt there, one picture's name "
-                "without extension per line"
+                "without extension per line, or let `frcnn download` draw them"
             )
 
     def pictures_of(self, image_ids: Iterable[str]) -> list[Path]:

@@ -1,0 +1,331 @@
+"""One small dataset in every layout: the same boxes, to the last bit, and the splits that the layout names."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from frcnn.data.checks import check_dataset
+from frcnn.errors import UserError
+from tests.frcnn.sources.foreign import (
+    OBJECTS,
+    boxes_of,
+    coco_tree,
+    installed,
+    write_json,
+    write_picture,
+    write_text,
+    write_xml,
+    yolo_lines,
+)
+
+FOLDERS = {"train": "a", "valid": "b", "test": "c"}
+DRAWN: dict[str, list[str]] = {}
+
+
+def voc_folders(root: Path) -> None:
+    for name, objects in OBJECTS.items():
+        write_picture(root / "JPEGImages" / f"{name}.JPG")
+        write_picture(root / "SegmentationClass" / f"{name}.png")  # no pictures of the dataset
+        if objects:
+            write_xml(root / "Annotations" / f"{name}.xml", objects)
+
+
+def voc_side_by_side(root: Path) -> None:
+    for name, objects in OBJECTS.items():
+        write_picture(root / f"{name}.jpg")
+        if objects:
+            write_xml(root / f"{name}.xml", objects)
+    write_xml(root / "orphan.xml", [])
+    write_picture(root / ".hidden" / "x.jpg")
+
+
+def voc_annotations_elsewhere(root: Path) -> None:
+    for name, objects in OBJECTS.items():
+        write_picture(root / "photos" / f"{name}.jpg")
+        write_xml(root / "xmls" / "all" / f"{name}.xml", objects)
+
+
+def voc_roboflow(root: Path) -> None:
+    for folder, name in FOLDERS.items():
+        write_picture(root / folder / f"{name}.jpg")
+        write_xml(root / folder / f"{name}.xml", OBJECTS[name])
+
+
+def voc_same_names(root: Path) -> None:
+    for folder, name in FOLDERS.items():
+        write_picture(root / folder / "images" / f"{name}.jpg")
+        write_picture(root / folder / "images" / "same" / "1.png")
+        write_xml(root / folder / "annotations" / f"{name}.xml", OBJECTS[name])
+
+
+def coco_one_file(root: Path) -> None:
+    for name in OBJECTS:
+        write_picture(root / f"{name}.jpg")
+    write_json(root / "labels.json", coco_tree(list(OBJECTS)))
+    write_json(root / "settings.json", [1, 2])
+
+
+def coco_roboflow(root: Path) -> None:
+    for first, (folder, name) in enumerate(FOLDERS.items()):
+        write_picture(root / folder / f"{name}.jpg")
+        write_json(root / folder / "_annotations.coco.json", coco_tree([name], first=first))
+
+
+def coco_2017(root: Path) -> None:
+    for split, names in (("train", ["a", "c"]), ("val", ["b"])):
+        for name in names:
+            write_picture(root / f"{split}2017" / f"{name}.jpg")
+        write_json(root / "annotations" / f"instances_{split}2017.json", coco_tree(names))
+        write_json(root / "annotations" / f"person_keypoints_{split}2017.json", coco_tree([]))
+
+
+def coco_text_ids(root: Path) -> None:
+    tree = coco_tree(list(OBJECTS))
+    for each in (*tree["images"], *tree["annotations"]):
+        key = "file_name" if "file_name" in each else "image_id"
+        each["id" if key == "file_name" else key] = f"x{each['id' if key == 'file_name' else key]}"
+    for image in tree["images"]:
+        image["file_name"] = f"..\\..\\export/images\\{image['file_name']}"
+        write_picture(root / "images" / image["file_name"].rpartition("\\")[2])
+    write_json(root / "result.json", tree)
+
+
+def yolo_roboflow(root: Path) -> None:
+    yolo_pairs(root, "{}/images", "{}/labels")
+    write_text(root / "data.yaml", "train: ../train/images\nval: ../valid/images\ntest: ../test/images\nnc: 2\n"
+                                   "names: ['cat', 'dog']\n")  # fmt: skip
+
+
+def yolo_ultralytics(root: Path) -> None:
+    yolo_pairs(root, "images/{}", "labels/{}")
+    write_text(root / "mine.yaml", "path: ../datasets/mine  #\ntrain: [images/train]\nval: images/valid\ntest: # no\n"
+                                   "names:\n  0: cat\n  1: dog\ndownload: |\n  import os\n  os.x()\n")  # fmt: skip
+
+
+def yolo_lists(root: Path) -> None:
+    yolo_pairs(root, "images", "labels")
+    write_text(root / "train.txt", "./images/a.jpg\n/content/mine/images/c.jpg\nimages/none.jpg\n")
+    write_text(root / "val.txt", "images/b.jpg\n")
+    write_text(root / "data.yaml", "train: train.txt\nval: val.txt\nnames: {0: cat, 1: dog}\n")
+
+
+def yolo_classes_txt(root: Path) -> None:
+    yolo_pairs(root, "", "")
+    write_text(root / "classes.txt", "cat\ndog\n")
+    write_text(root / "orphan.txt", "0 0.5 0.5 1 1\n")
+
+
+def yolo_pairs(root: Path, images: str, labels: str) -> None:
+    for folder, name in FOLDERS.items():
+        write_picture(root / images.format(folder) / f"{name}.jpg")
+        if OBJECTS[name]:
+            write_text(root / labels.format(folder) / f"{name}.txt", yolo_lines(OBJECTS[name]))
+
+
+ALL_THREE = {"trainval": ["a", "b"], "test": ["c"], "train": ["a"], "val": ["b"]}
+TWO = {"trainval": ["a", "c"], "test": ["b"], "train": ["a", "c"], "val": ["b"]}
+CASES = {
+    voc_folders: (DRAWN, ["VOC", "without an annotation, taken to show no object: 1"]),
+    voc_side_by_side: (DRAWN, ["without an annotation, taken to show no object: 1", "without a picture, left out: 1"]),
+    voc_annotations_elsewhere: (DRAWN, ["splits: none found"]),
+    voc_roboflow: (ALL_THREE, ["splits: trainval = train and val, test = test"]),
+    coco_one_file: (DRAWN, ["COCO", "classes without an object, left out: 1", "taken to show no object: 1"]),
+    coco_roboflow: (ALL_THREE, ["classes without an object, left out: 1"]),
+    coco_2017: (TWO, ["splits: trainval = train, test = val"]),
+    coco_text_ids: (DRAWN, []),
+    yolo_roboflow: (ALL_THREE, ["YOLO", "without a label file, taken to show no object: 1"]),
+    yolo_ultralytics: (
+        {"trainval": ["a"], "test": ["b"], "train": ["a"], "val": ["b"]},
+        ["does not name, left out: 1"],
+    ),
+    yolo_lists: (TWO, ["listed pictures that are not there, left out: 1"]),
+    yolo_classes_txt: (DRAWN, ["label files without a picture, left out: 1"]),
+}
+
+
+@pytest.mark.parametrize("write", CASES, ids=lambda write: write.__name__)
+def test_every_layout_gives_the_same_boxes(tmp_path: Path, write: Callable[[Path], None]) -> None:
+    splits, words = CASES[write]
+    write(tmp_path / "my-test" / "set")
+    dataset, said = installed(tmp_path / "my-test", tmp_path / "dataset")
+    assert all(word in said or word in ("VOC", "COCO", "YOLO") for word in words), said
+    if splits:
+        assert {split: dataset.split(split) for split in dataset.split_names} == splits
+    else:
+        assert dataset.split_names == ["test", "trainval"]
+        assert sorted(dataset.split("trainval") + dataset.split("test")) == ["a", "b", "c"]
+    assert dataset.class_names == ["cat", "dog"]
+    expected = {name: OBJECTS[name] for name in boxes_of(dataset)}
+    assert set(expected) >= {"a", "b"}
+    assert boxes_of(dataset) == expected
+    report = check_dataset(dataset.root, "voc")
+    assert report.problems == []
+
+
+@pytest.mark.parametrize("write", [coco_one_file, yolo_lists], ids=lambda write: write.__name__)
+def test_converted_boxes_do_not_depend_on_the_convention(tmp_path: Path, write: Callable[[Path], None]) -> None:
+    write(tmp_path / "set")
+    dataset, _ = installed(tmp_path / "set", tmp_path / "dataset")
+    assert boxes_of(dataset, "continuous") == boxes_of(dataset, "voc") == OBJECTS
+    (name, box), _ = boxes_of(dataset, "reference")["a"]  # indices of pixels: the last is one less
+    assert (name, box[:2], box[3]) == ("cat", OBJECTS["a"][0][1][:2], 39.5)
+
+
+def test_pictures_of_one_name_keep_their_folders(tmp_path: Path) -> None:
+    voc_same_names(tmp_path / "set")
+    dataset, _ = installed(tmp_path / "set", tmp_path / "dataset")
+    assert dataset.split("test") == ["test/images/c", "test/images/same/1"]
+    assert boxes_of(dataset) == {**OBJECTS, "1": []}
+
+
+def test_segmentations_and_crowds(tmp_path: Path) -> None:
+    """Boxes of polygons and runs of both kinds; the runs of columns 2 and 3, rows 1 and 2, of a picture of 4 x 5."""
+    runs = [9, 2, 2, 2, 5]
+    shapes = [
+        [[1, 2, 8, 2.5, 4, 9], [0.5, 3, 1, 3, 1, 4]],
+        {"size": [4, 5], "counts": runs},
+        {"size": [4, 5], "counts": "92203"},
+    ]
+    tree = coco_tree(["a"], {"a": [("cat", (0, 0, 1, 1))] * 5})
+    for each, shape in zip(tree["annotations"], shapes, strict=False):
+        del each["bbox"]
+        each |= {"segmentation": shape, "iscrowd": int(isinstance(shape, dict))}
+    tree["annotations"][3]["bbox"] = [5, 5, 0, 3]
+    tree["annotations"][4]["image_id"] = "gone"
+    write_picture(tmp_path / "set" / "a.jpg")
+    write_picture(tmp_path / "set" / "b.jpg")
+    tree["images"] += [{"id": "b", "file_name": "b.jpg"}, {"id": "n", "file_name": "none.jpg"}]
+    write_json(tmp_path / "set" / "x.json", tree)
+    dataset, said = installed(tmp_path / "set", tmp_path / "dataset")
+    assert boxes_of(dataset)["a"] == [("cat", (0.5, 2, 8, 9)), ("cat", (2, 1, 4, 3)), ("cat", (2, 1, 4, 3))]
+    (split,) = [split for split in dataset.split_names if "a" in dataset.split(split)]
+    assert dataset.annotations(split, "voc")[0].difficult.tolist() == [False, True, True]
+    for what in ("boxes without extent", "annotations without a picture", "pictures that are not there"):
+        assert f"{what}, left out: 1" in said
+
+
+def test_polygons_of_yolo(tmp_path: Path) -> None:
+    yolo_classes_txt(tmp_path / "set")
+    write_text(tmp_path / "set" / "a.txt", "1 0.25 0.5 0.75 0.5 0.5 1\n\n0.0 0.5 0.5 0 1\n")
+    dataset, said = installed(tmp_path / "set", tmp_path / "dataset")
+    assert boxes_of(dataset)["a"] == [("dog", (25, 40, 75, 80))]
+    assert "boxes without extent, left out: 1" in said
+
+
+def coco(change: Callable[[dict], object]) -> Callable[[Path], None]:
+    def write(root: Path) -> None:
+        coco_one_file(root)
+        change(tree := coco_tree(list(OBJECTS)))
+        write_json(root / "labels.json", tree)
+
+    return write
+
+
+def yolo(file: str, text: str) -> Callable[[Path], None]:
+    def write(root: Path) -> None:
+        yolo_lists(root)
+        write_text(root / file, text)
+
+    return write
+
+
+def both(root: Path) -> None:
+    coco_one_file(root)
+    voc_side_by_side(root)
+
+
+def link_outside(root: Path) -> None:
+    voc_side_by_side(root)
+    (root / "a.jpg").rename(root.parent / "secret.jpg")
+    (root / "a.jpg").symlink_to("../secret.jpg")
+
+
+def one_picture(root: Path) -> None:
+    write_picture(root / "a.jpg")
+    write_xml(root / "a.xml", OBJECTS["a"])
+
+
+def blank_name(root: Path) -> None:
+    voc_side_by_side(root)
+    write_picture(root / " a.jpg")
+
+
+BAD = {
+    "both": (both, r"set: holds coco \(labels.json\) and voc \(a.xml\); set download.format"),
+    "link": (link_outside, r"a.jpg: is a link that leads out of the dataset"),
+    "one picture": (one_picture, "1 picture cannot be split"),
+    "blank": (blank_name, r"name .* begins or ends with a blank; rename"),
+    "no JSON": (lambda root: write_text(root / "x.json", '{"images", "annotations", "categories"'), "x.json: not JSON"),
+    "deep": (
+        coco(lambda tree: tree.update(images=json.loads("[" * 900 + "]" * 900))),
+        r"images: entry 1: .* is no object",
+    ),
+    "no list": (coco(lambda tree: tree.update(images={})), "labels.json: images is no list"),
+    "no id": (coco(lambda tree: tree["images"][0].pop("id")), r"images: entry 1: id is null; write a number or a text"),
+    "no name": (coco(lambda tree: tree["images"][0].pop("file_name")), r"images: entry 1 \(id 1\): no file_name"),
+    "twice": (coco(lambda tree: tree["images"][1].update(id=1)), r"images: entry 2 \(id 1\): its id occurs twice"),
+    "category": (
+        coco(lambda tree: tree["annotations"][0].update(category_id=7)),
+        r"annotations: entry 1 \(id 0\): category_id 7 is not among the categories",
+    ),
+    "box": (coco(lambda tree: tree["annotations"][0].update(bbox=[1, 2, 3])), r"bbox is \[1, 2, 3\]; write \[x, y"),
+    "infinite": (coco(lambda tree: tree["annotations"][0].update(bbox=[1, 2, 3, float("inf")])), "in finite numbers"),
+    "no box": (coco(lambda tree: tree["annotations"][0].pop("bbox")), "neither bbox nor segmentation"),
+    "polygon": (coco(lambda tree: tree["annotations"][0].update(bbox=[], segmentation=[[1, 2, 3]])), "x and y of each"),
+    "runs": (
+        coco(lambda tree: tree["annotations"][0].update(bbox=[], segmentation={"size": [4, 5], "counts": "9P"})),
+        "is no RLE",
+    ),
+    "sum of runs": (
+        coco(lambda tree: tree["annotations"][0].update(bbox=[], segmentation={"size": [4, 5], "counts": [9, 2]})),
+        "is no RLE",
+    ),
+    "class name": (coco(lambda tree: tree["categories"][1].update(name="a\x1bb")), "has control characters; rename"),
+    "pictures": (coco(lambda tree: [i.update(file_name="/etc/x.jpg") for i in tree["images"]]), "none of its pictures"),
+    "tag": (yolo("data.yaml", "names: [cat]\nx: !!python/object:os.x {}\n"), "data.yaml: line 2: not valid YAML"),
+    "flag": (yolo("data.yaml", "names: [cat, yes]\ntrain: images\n"), "class name true is no text; put .* in quotes"),
+    "no mapping": (yolo("data.yaml", "'\nnames: x'\n"), "data.yaml: no mapping; write train, val and names"),
+    "long number": (yolo("data.yaml", "names: {1: cat, '123456': dog}\n"), "names is .*; write the class names"),
+    "no names": (yolo("data.yaml", "names: 3\n"), "names is 3; write the class names"),
+    "outside": (yolo("data.yaml", "names: [cat, dog]\ntrain: ../../../etc\n"), r"data.yaml: no picture in .*etc"),
+    "two": (yolo("b.yaml", "names: [dog]\n"), "b.yaml and data.yaml name classes; keep one"),
+    "class": (yolo("labels/a.txt", "0 .5 .5 1 1\n2 .5 .5 1 1\n"), r"a.txt: line 2: class 2 of 2"),
+    "text": (yolo("labels/a.txt", "cat 0.5 0.5 1 1\n"), r"a.txt: line 1: .* is not numbers; write class, cx"),
+    "pixels": (yolo("labels/a.txt", "0 50 40 10 10\n"), r"holds no shares; divide x by the picture's width"),
+    "nan": (yolo("labels/a.txt", "0 nan 0.5 1 1\n"), "holds no shares"),
+    "score": (yolo("labels/a.txt", "0 0.5 0.5 1 1 0.9\n"), "is no label; write class, cx"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_line(tmp_path: Path, case: str) -> None:
+    write, words = BAD[case]
+    write(tmp_path / "set")
+    with pytest.raises(UserError, match=words) as caught:
+        installed(tmp_path / "set", tmp_path / "dataset")
+    assert str(caught.value).startswith(str(tmp_path / "set"))
+    assert len(caught.value.args) == 1
+
+
+def test_a_picture_in_train_and_test_is_not_trained_on(tmp_path: Path) -> None:
+    yolo("data.yaml", "train: images\nval: val.txt\nnames: [cat, dog]\n")(tmp_path / "set")
+    dataset, said = installed(tmp_path / "set", tmp_path / "dataset")
+    assert (dataset.split("trainval"), dataset.split("test")) == (["a", "c"], ["b"])
+    assert "pictures of train that are in val, too, and not in trainval: 1" in said
+
+
+def test_train_and_val_of_the_same_pictures_are_split_anew(tmp_path: Path) -> None:
+    yolo("data.yaml", "train: images\nval: images\nnames: [cat, dog]\n")(tmp_path / "set")
+    dataset, said = installed(tmp_path / "set", tmp_path / "dataset", split={"test": 0.4, "seed": 3})
+    assert len(dataset.split("trainval")) + len(dataset.split("test")) == 3
+    assert "splits: none found" in said
+    assert "test 0.4, seed 3" in said
+
+
+def test_the_layout_may_be_named(tmp_path: Path) -> None:
+    both(tmp_path / "set")
+    for layout in ("voc", "coco"):
+        dataset, _ = installed(tmp_path / "set", tmp_path / layout, layout)
+        assert boxes_of(dataset) == OBJECTS
