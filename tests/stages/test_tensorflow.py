@@ -78,7 +78,7 @@ def test_stopped_and_resumed(trained: Path, tmp_path: Path, dataset: Path) -> No
         (("train", "--phase", "1", "--nproc", "2"), "trains in one process"),
         (
             ("train", "--phase", "1", "-S", "model.proposals.mask_padding=false"),
-            "framework: tensorflow has no model.stride_in_1x1: true, proposals.mask_padding: false",
+            "framework: tensorflow has no model.proposals.mask_padding: false; use torch",
         ),
         (("train", "--phase", "1", "--device", "cuda:x"), "--device cuda:x: not a device"),
         (("train", "--phase", "1", "--device", "cuda:7"), "TensorFlow sees"),
