@@ -36,9 +36,8 @@ def imagenet_weights(backbone: str) -> Published:
     """Return torchvision's ImageNet weights (IMAGENET1K_V1) for any backbone but `vgg16`."""
     from torchvision.models import get_model_weights
 
-    return _published(
-        get_model_weights(BACKBONES[backbone].body or backbone.removesuffix("-torch"))["IMAGENET1K_V1"].url
-    )
+    network = BACKBONES[backbone].body or backbone.removesuffix("-torch")
+    return _published(get_model_weights(network)["IMAGENET1K_V1"].url)
 
 
 def coco_weights(backbone: str) -> Published:

@@ -1,13 +1,14 @@
 """The rival has our weights and does our arithmetic."""
 
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
 
 from benchmarks.inputs import CLASS_NAMES, make_batch
 from benchmarks.measure import count_flops
-from benchmarks.network import build_model
+from benchmarks.network import Call, build_model
 from benchmarks.torchvision_model import (
     _vgg,
     build_rival,
@@ -18,6 +19,7 @@ from benchmarks.torchvision_model import (
 )
 from frcnn.backbones import BACKBONES
 from frcnn.data.voc.annotation import Annotation
+from frcnn.detector.batch import Batch
 from frcnn.detector.config import detector_config
 from frcnn.errors import UserError
 from frcnn.params import Params
@@ -36,14 +38,22 @@ def full(small: Params) -> Params:
     return change(small, TORCHVISIONS)
 
 
+def steps(ours: FasterRCNN, rival: Any, params: Params, batch: Batch) -> tuple[Call, Call, Any]:
+    """Return a training step of both, and what torchvision's is given."""
+    learner = TorchLearner(ours, params.train, CPU, torch.float32)
+    inputs = rival_inputs(batch, ours.config.preprocessing, CPU)
+    return (
+        partial(learner.backward, learner.to_inputs(batch), 2, 1, True, (0,)),
+        partial(rival_training_step, rival, rival_optimizer(rival, params), inputs, torch.float32),
+        inputs,
+    )
+
+
 def test_both_train_on_the_same_arithmetic(full: Params, pictures: list[Annotation]) -> None:
     batch = make_batch(pictures, full)
     ours = build_model(full, batch, CPU, training=True)
     rival = build_rival(ours, full)
-    learner = TorchLearner(ours, full.train, CPU, torch.float32)
-    step = partial(learner.backward, learner.to_inputs(batch), 2, 1, True, (0,))
-    inputs = rival_inputs(batch, ours.config.preprocessing, CPU)
-    rival_step = partial(rival_training_step, rival, rival_optimizer(rival, full), inputs, torch.float32)
+    step, rival_step, inputs = steps(ours, rival, full, batch)
     assert count_flops(rival_step) == pytest.approx(count_flops(step), rel=1e-3)  # it has deltas for background too
     classified: list[int] = []
     for head in (ours.head, rival.roi_heads.box_head):
@@ -92,10 +102,7 @@ def test_pyramids_do_the_same(small: Params, pictures: list[Annotation], backbon
     batch = make_batch(pictures, params)
     ours = build_model(params, batch, CPU, training=True)
     rival = build_rival(ours, params)
-    learner = TorchLearner(ours, params.train, CPU, torch.float32)
-    step = partial(learner.backward, learner.to_inputs(batch), 2, 1, True, (0,))
-    inputs = rival_inputs(batch, ours.config.preprocessing, CPU)
-    rival_step = partial(rival_training_step, rival, rival_optimizer(rival, params), inputs, torch.float32)
+    step, rival_step, inputs = steps(ours, rival, params, batch)
     assert count_flops(rival_step) == pytest.approx(count_flops(step), rel=2e-2)
     frozen = [sum(p.numel() for p in model.parameters() if not p.requires_grad) for model in (ours, rival)]
     assert frozen[0] == frozen[1] > 0

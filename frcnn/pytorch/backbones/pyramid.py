@@ -65,11 +65,8 @@ def build_pyramid(model: Model) -> tuple[PyramidBackbone, nn.Module]:
     else:
         network = mobilenet_v3_large(weights=None, norm_layer=norm).features
         # Stages begin with the layers of stride 2; the last layer is one of its own.
-        first = [
-            0,
-            *(index for index, layer in enumerate(network) if getattr(layer, "_is_cn", False)),
-            len(network) - 1,
-        ]
+        strided = [index for index, layer in enumerate(network) if getattr(layer, "_is_cn", False)]
+        first = [0, *strided, len(network) - 1]
         outputs = {str(index): network[index].out_channels for index in first[-2:]}
         stages = [network[start:end] for start, end in zip(first, [*first[1:], len(network)], strict=True)]
     head: nn.Module

@@ -14,12 +14,12 @@ import frcnn
 from frcnn.detector.config import detector_config
 from frcnn.detector.weights_file import read_weights
 from frcnn.errors import UserError
+from frcnn.fetching.cache import cache_folder
 from frcnn.fetching.published import Published
 from frcnn.frameworks import network_from_detector
-from frcnn.importing import published_detectors
 from frcnn.importing.published_detectors import NAMES, coco_detector, find_coco_start, find_detector
 from frcnn.importing.torchvision_detectors import COCO_CLASSES
-from frcnn.params import Detect, load_params
+from frcnn.params import Detect, Model, load_params
 from frcnn.pretrained import coco_weights
 from frcnn.pytorch.weights import arrays_of
 from tests.factories import FolderHandler, serve
@@ -43,7 +43,7 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         yield path
 
 
-def model(*overrides: str) -> published_detectors.Model:
+def model(*overrides: str) -> Model:
     return load_params(Path("default"), ["model.weights=coco", *overrides]).model
 
 
@@ -128,11 +128,10 @@ def test_a_file_of_other_content(served: Path) -> None:
     served.write_bytes(served.read_bytes()[:-1] + b"x")
     with pytest.raises(UserError, match="wrong checksum"):
         coco_detector("coco-mobilenet-320")
-    cache = published_detectors.fetch.__globals__["cache_folder"]()
-    assert not list(cache.glob("*.pth"))
-    assert not list(cache.glob("*.safetensors"))
+    assert not list(cache_folder().glob("*.pth"))
+    assert not list(cache_folder().glob("*.safetensors"))
 
 
-def test_a_file_of_another_network(served: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_of_another_network(served: Path) -> None:
     with pytest.raises(UserError, match=r"holds torchvision's mobilenet-v3-320-fpn, not resnet50-fpn; remove it"):
         coco_detector("coco-resnet50")
