@@ -120,6 +120,19 @@ def write_text(path: Path, text: str, durable: bool = False) -> None:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
+def project_path(text: str) -> Path:
+    """Return the path that a parameter names, relative to the project.
+
+    DVC runs queued experiments in a copy of the project below its .dvc; what Git does not track is not in there.
+    """
+    path, here = Path(text).expanduser(), Path.cwd()
+    root = Path(os.environ.get("DVC_ROOT", here))
+    if path.exists() or not here.is_relative_to(root / ".dvc"):
+        return path
+    copy = next(folder for folder in (here, *here.parents) if (folder / ".dvc").is_dir())
+    return root / here.relative_to(copy) / path
+
+
 def sha256_file(path: Path) -> str:
     """Return the SHA-256 of a file as 64 hexadecimal digits."""
     with path.open("rb") as file:

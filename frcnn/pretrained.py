@@ -6,7 +6,7 @@ from frcnn.backbones import BACKBONES
 from frcnn.errors import UserError
 from frcnn.fetching.cache import Progress, fetch
 from frcnn.fetching.published import CAFFE_VGG16, Published
-from frcnn.files import sha256_file
+from frcnn.files import project_path, sha256_file
 from frcnn.params import Model
 
 
@@ -29,7 +29,7 @@ def find_initial_weights(model: Model, on_progress: Progress | None = None) -> P
         if model.backbone == "vgg16":
             raise UserError("model.weights: imagenet fits vgg16-torch; vgg16 takes Caffe's weights: use caffe")
         return _fetch(imagenet_weights(model.backbone), model, on_progress)
-    return _local_file(Path(model.weights), model.weights_sha256)
+    return _local_file(project_path(model.weights), model.weights_sha256)
 
 
 def imagenet_weights(backbone: str) -> Published:

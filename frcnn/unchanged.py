@@ -38,15 +38,15 @@ def watch(
     Raises:
         UserError: from the returned function: a parameter or a file was changed; a parameter file is not readable.
     """
-    before = {path: _stamp(path) for path in inputs}
+    before = {path: stamp(path) for path in inputs}
 
     def require_unchanged() -> None:
         now = load_params(params_file, overrides)
         for key in PARAMETERS[stage]:
             if attrgetter(key)(now) != attrgetter(key)(params):
                 raise _changed(f"{params_file}: {key}")
-        for path, stamp in before.items():
-            if differing := dict(stamp.items() ^ _stamp(path).items()):
+        for path, then in before.items():
+            if differing := dict(then.items() ^ stamp(path).items()):
                 raise _changed(f"{min(differing)}: it")
 
     return require_unchanged
@@ -57,7 +57,8 @@ def _changed(what: str) -> UserError:
     return UserError(f"{what} was changed while this ran; {remedy}")
 
 
-def _stamp(path: Path) -> Stamp:
+def stamp(path: Path) -> Stamp:
+    """Return size, time and inode of a file, or of the files of a folder but hidden ones; nothing of what is absent."""
     files = [path]
     if path.is_dir():
         files = [Path(root, name) for root, _, names in os.walk(path) for name in names if not name.startswith(".")]

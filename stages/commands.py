@@ -15,10 +15,12 @@ from . import (
     evaluate,
     export,
     import_weights,
+    init,
     models,
     predict,
     preset,
     render,
+    run,
     train,
 )
 from .terminal.console import say
@@ -32,7 +34,7 @@ def _print_version(wanted: bool) -> None:
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 PIPELINE = (download, anchors, train, detect, evaluate, render)
-for module in (*PIPELINE, demo, preset, check, predict, models, import_weights, export):
+for module in (*PIPELINE, init, run, demo, preset, check, predict, models, import_weights, export):
     app.command(module.__name__.rpartition(".")[2].replace("_", "-"))(module.run)
 
 

@@ -1,22 +1,13 @@
-"""The files of a project: the pipeline, and its parameters with comments, as defaults or as of a preset."""
+"""The parameter file with comments, as defaults or as of a preset."""
 
 from collections.abc import Mapping
 from io import StringIO
-from pathlib import Path
 from typing import Any
 
 import yaml
 
-import frcnn
 from frcnn.errors import UserError
 from frcnn.params import PRESETS
-
-
-def project_file(name: str) -> Path:
-    """Return a file of the project, such as dvc.yaml: of the installed package, or else of the checkout."""
-    package = Path(frcnn.__file__).parent
-    installed = package / "project" / name
-    return installed if installed.is_file() else package.parent / name
 
 
 def commented_params(preset: str, changes: Mapping[str, Any] | None = None) -> str:

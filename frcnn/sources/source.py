@@ -6,6 +6,7 @@ from urllib.parse import unquote, urlsplit
 
 from frcnn.errors import UserError
 from frcnn.fetching.published import VOC, Published
+from frcnn.files import project_path
 
 KNOWN = "voc2007, voc2012, voc2007+voc2012, synthetic, a folder, an archive, or an http(s) address of an archive"
 
@@ -19,7 +20,7 @@ def resolve(source: str, mirror: str | None, sha256: dict[str, str]) -> list[Pub
     """Return the archives to fetch, or the folder or archive on this machine.
 
     Args:
-        source: years of VOC, an address, or a path relative to the working directory.
+        source: years of VOC, an address, or a path relative to the project.
         mirror: base address asked before VOC's official ones.
         sha256: archive name -> expected SHA-256, before the published one.
 
@@ -38,7 +39,7 @@ def resolve(source: str, mirror: str | None, sha256: dict[str, str]) -> list[Pub
         # equally named archives of two addresses must not meet in the cache
         prefix = hashlib.sha256(source.encode()).hexdigest()[:12]
         return [Published(f"{prefix}-{name}", (source,), sha256.get(name))]
-    path = Path(source).expanduser()
+    path = project_path(source)
     if not path.exists():
         raise UserError(f"download.source: {source} is neither a path that exists nor a known name; write {KNOWN}")
     if not (path.is_dir() or path.is_file()):

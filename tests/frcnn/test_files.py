@@ -11,7 +11,7 @@ import pytest
 
 from frcnn import files
 from frcnn.errors import UserError
-from frcnn.files import atomic_folder, atomic_path, sha256_file, write_text
+from frcnn.files import atomic_folder, atomic_path, project_path, sha256_file, write_text
 
 MARKER = "marker"
 
@@ -220,3 +220,23 @@ def test_a_folder_that_is_a_link_stays_one(tmp_path: Path) -> None:
     with atomic_folder(tmp_path / "out", MARKER) as scratch:
         (scratch / "new" / MARKER).write_text("new")
     assert (tmp_path / "out").is_symlink() and (tmp_path / "disk" / MARKER).read_text() == "new"
+
+
+def test_a_relative_path_of_a_parameter_means_the_project_in_dvcs_copies_of_it_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, copy = tmp_path / "project", tmp_path / "project" / ".dvc" / "tmp" / "exps" / "tmp1"
+    for root in (project, copy):
+        (root / ".dvc").mkdir(parents=True, exist_ok=True)
+        (root / "part").mkdir()
+    (project / "part" / "photos").mkdir()
+    for folder, expected in ((project, "photos"), (copy, str(project / "part" / "photos"))):
+        monkeypatch.setenv("DVC_ROOT", str(project))
+        monkeypatch.chdir(folder / "part")
+        assert str(project_path("photos")) == expected
+        assert project_path("photos").is_dir()
+        assert str(project_path(str(tmp_path / "absent"))) == str(tmp_path / "absent")
+    (copy / "part" / "photos").mkdir()  # in Git
+    assert str(project_path("photos")) == "photos"
+    monkeypatch.delenv("DVC_ROOT")
+    assert str(project_path("absent")) == "absent"

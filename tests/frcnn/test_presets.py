@@ -6,7 +6,8 @@ import pytest
 
 from frcnn.errors import UserError
 from frcnn.params import PRESETS, load_params
-from frcnn.presets import commented_params, project_file
+from frcnn.presets import commented_params
+from frcnn.template import project_file
 from tests.factories import ROOT
 
 

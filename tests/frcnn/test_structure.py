@@ -16,7 +16,7 @@ LONGEST_FILE, LONGEST_FUNCTION = 350, 60
 # Each room may import those before it, and of its own.
 ROOMS = (
     ("__init__", "allocation", "arrays", "backbones", "boxes", "errors", "files", "messages", "parallel", "param_file"),
-    ("params", "presets", "distributed", "checksums", "unchanged"),
+    ("params", "presets", "template", "distributed", "checksums", "unchanged", "pipeline"),
     ("fetching", "pretrained", "data/voc", "array_file"),
     ("data/resizing", "data/checks", "data/export", "sources", "picture_sources"),
     ("anchors", "detections/detections"),

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -11,7 +10,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-import frcnn
 from frcnn.errors import UserError
 from frcnn.params import load_params
 from frcnn.presets import commented_params
@@ -179,17 +177,6 @@ def test_the_folder_is_a_project_of_its_own(tmp_path: Path) -> None:
     demo.prepare_folder(folder)
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
     assert not any(path.is_symlink() for path in folder.rglob("*"))
-
-
-def test_the_pipeline_depends_on_the_version_instead_of_the_code(tmp_path: Path) -> None:
-    demo.prepare_folder(tmp_path)
-    found, own = (yaml.safe_load((root / "dvc.yaml").read_text())["stages"] for root in (tmp_path, ROOT))
-    assert list(found) == list(own) == list(demo.STAGES)
-    for stage, entries in found.items():
-        data = [dependency for dependency in own[stage]["deps"] if dependency.startswith("data/")]
-        assert entries == own[stage] | {"deps": ["frcnn-version.txt", *data]}
-    version = (tmp_path / "frcnn-version.txt").read_text()
-    assert re.fullmatch(rf"frcnn {frcnn.__version__}, SHA-256 of its code [0-9a-f]{{64}}\n", version)
 
 
 def test_the_framework_is_written_to_a_new_folders_parameters(tmp_path: Path) -> None:

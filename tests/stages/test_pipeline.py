@@ -71,7 +71,7 @@ def test_every_command_says_what_it_reads_and_writes() -> None:
     helps = {command.name: inspect.getdoc(command.callback) for command in app.registered_commands}
     assert set(helps) == {
         "download", "anchors", "train", "detect", "evaluate", "render", "demo", "check", "predict", "import-weights",
-        "preset", "models", "export",
+        "preset", "models", "export", "init", "run",
     }  # fmt: skip
     for name, text in helps.items():
         assert text, name

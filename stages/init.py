@@ -1,0 +1,105 @@
+"""`frcnn init`: a project of one's own, with parameters that fit the data."""
+
+import json
+import subprocess
+from functools import reduce
+from pathlib import Path
+from shlex import quote
+from typing import Annotated, Any
+
+import typer
+
+from frcnn.errors import UserError
+
+from . import check, download
+from .terminal import options
+from .terminal.console import say
+
+CODE = Path(__file__).parent
+
+
+def run(
+    folder: Annotated[Path, typer.Argument(help="Where the project lives; made if absent.")],
+    data: Annotated[
+        str | None, typer.Option("--data", metavar="PATH", help="Folder, archive or its address: download.source.")
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option("--preset", metavar="NAME", help="default, demo, finetune or reference; default: finetune."),
+    ] = None,
+    git: Annotated[bool, typer.Option("--git", help="Make the project a Git repository, which DVC then uses.")] = False,
+) -> None:
+    """Read the data, write a project to FOLDER: parameters that fit, the pipeline, a README; or renew it."""
+    from frcnn.presets import commented_params
+    from frcnn.template import VERSION, write_project
+
+    if (folder / VERSION).exists():
+        if data or preset:
+            raise UserError(f"{folder}: is a project already; edit its params.yaml, or name another folder")
+        renew_project(folder)
+        say(f"{folder}: renewed for this version of frcnn; your params.yaml stays as it is")
+        return
+    _require_free(folder)
+    preset = preset or "finetune"
+    parameters = commented_params(preset)
+    watched = data is not None and Path(data).exists()
+    if data:
+        source = str(Path(data).absolute()) if watched else data
+        parameters = commented_params(preset, {"download": {"source": source}} | _fit(folder, preset, source))
+    if git:
+        _make_repository(folder)
+    write_project(folder, parameters, CODE, _in_repository(folder), watched)
+    say(f"{folder}: a project; next: cd {quote(str(folder))} && dvc repro   (or, without DVC: frcnn run)")
+
+
+def renew_project(folder: Path) -> None:
+    """Have the pipeline of a project depend on the version that is installed now."""
+    from frcnn.template import renew, watches_source
+
+    renew(folder, CODE, watches_source(folder))
+
+
+def _require_free(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: is a file; name a folder")
+    for name in ("params.yaml", "dvc.yaml"):
+        if (folder / name).exists():
+            raise UserError(f"{folder / name}: exists, and {folder} is no project of frcnn; name another folder")
+
+
+def _fit(folder: Path, preset: str, source: str) -> dict[str, Any]:
+    """Install the dataset, report on it, and return the parameters that fit it, as nested dictionaries."""
+    from frcnn.advice.fit import propose
+
+    from frcnn.data.voc.dataset import VocDataset
+    from frcnn.params import load_params
+
+    if Path(source).is_dir() and folder.resolve().is_relative_to(Path(source).resolve()):
+        raise UserError(f"{folder}: lies in the folder of the data, {source}; name one elsewhere")
+    dataset, overrides = folder / options.DATASET, [f"download.source={json.dumps(source)}"]
+    download.run(Path(preset), overrides, dataset)
+    changes: dict[str, Any] = {}
+    try:
+        check.run(dataset, Path(preset), overrides, fit=True)
+    except typer.Exit:
+        say("nothing is fitted to such data; mend what is refused, then run `frcnn check --fit`")
+        return changes
+    for proposal in propose(VocDataset(dataset), load_params(Path(preset), overrides)):
+        *sections, key = proposal.key.split(".")
+        reduce(lambda tree, name: tree.setdefault(name, {}), sections, changes)[key] = proposal.value
+    return changes
+
+
+def _in_repository(folder: Path) -> bool:
+    return any((parent / ".git").exists() for parent in (folder.absolute(), *folder.absolute().parents))
+
+
+def _make_repository(folder: Path) -> None:
+    """Make the folder a Git repository, unless it is in one; its DVC then uses that."""
+    if _in_repository(folder):
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise UserError(f"{folder}: `git init` failed ({error}); install Git, or leave --git out") from error

@@ -1,0 +1,60 @@
+"""Run the command of a stage in a process of its own, and print what a whole pipeline made."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from frcnn.errors import UserError
+
+from ..evaluate import print_table
+from .console import say
+from .interrupt import start, stop, stop_on_signal
+from .launch import wait_for_all
+
+
+def run_stage(stage: str, command: list[str], again: str, folder: Path = Path()) -> float:
+    """Run a command in a folder; return the seconds it took.
+
+    Args:
+        stage: its name, for the message.
+        command: program and arguments; this environment's programs are found first, activated or not.
+        again: the command that goes on from there after a failure.
+        folder: working directory.
+
+    Raises:
+        UserError: it failed.
+        SystemExit: a signal stopped it.
+    """
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    begin = time.monotonic()
+    with stop_on_signal():
+        # A process group of its own: each signal reaches DVC and the stage once, whoever sent it.
+        process = start(
+            command, os.environ | {"PATH": path}, cwd=folder, process_group=0, stdin=subprocess.DEVNULL
+        )  # fmt: skip
+        [status] = wait_for_all([process], _signal_group).values()
+    if stop.received is not None:
+        raise SystemExit(128 + stop.received)
+    if status:
+        raise UserError(f"stage {stage} failed, see above; `{again}` goes on from there")
+    return time.monotonic() - begin
+
+
+def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:
+    """Have the process and its own stop: DVC waits for the stage after SIGINT, by SIGTERM it would die first."""
+    os.killpg(process.pid, signal.SIGKILL if number == signal.SIGKILL else signal.SIGINT)
+
+
+def print_results(seconds: Mapping[str, float], folder: Path = Path()) -> None:
+    """Print the table of average precision, the seconds of each stage, and where the pictures are."""
+    print_table(folder / "metrics")
+    for stage, spent in (*seconds.items(), ("all", sum(seconds.values()))):
+        say(f"{stage:<14}{spent:6.1f} s")
+    say("")
+    say(f"curves    {folder / 'data' / 'pr_curves.png'}")
+    for path in sorted((folder / "data" / "renders").glob("*.png")):
+        say(f"picture   {path}")
