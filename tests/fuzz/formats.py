@@ -64,6 +64,9 @@ FORMATS = [
     Format("tar.gz", "sources/set.tar.gz", _source("set.tar.gz"), sealed=True),
     Format("tar.xz", "sources/set.tar.xz", _source("set.tar.xz"), sealed=True, share=0.5),
     Format("zip", "sources/set.zip", _source("set.zip"), sealed=True),
+    Format("COCO instances", "sources/coco/annotations/instances_trainval.json", _source("coco"), text=True),
+    Format("YOLO labels", "sources/yolo/labels/train_00003.txt", _source("yolo"), text=True),
+    Format("data.yaml", "sources/yolo/data.yaml", _source("yolo"), text=True),
     Format("anchors.h5", "data/anchors.h5", (TRAIN1,), sealed=True),
     Format("detections.h5", "data/detections.h5", (EVALUATE, ("render",)), sealed=True),
     Format("weights", "data/models/phase1.safetensors", (("train", "--phase", "2"),), sealed=True, share=0.5),
@@ -94,6 +97,8 @@ def make_base(folder: Path) -> Path:
     shutil.move(folder / "last.pt", unfinished)
     shutil.rmtree(base / "checkpoints" / "phase2")
     _add_sources(base / "sources", base / DATASET)
+    for layout in ("coco", "yolo"):
+        _run(base, "export", "--to", layout, "--out", f"sources/{layout}")
     _add_pictures(base / "pictures", base / DATASET / "JPEGImages" / "test_00001.jpg")
     _add_foreign(base / "foreign")
     _run(base, "import-weights", "foreign/resnet18.pth", "--out", "start.safetensors")
