@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.inputs import Setup, make_source
 from benchmarks.measure import Measurement, calls_per_repetition, measurement, milliseconds, rate
-from frcnn.params import Phase
+from frcnn.params.training import Phase
 from frcnn.pytorch.faster_rcnn import FasterRCNN
 from frcnn.pytorch.inputs import Inputs
 from frcnn.pytorch.learner import TorchLearner

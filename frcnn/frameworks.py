@@ -8,7 +8,9 @@ from frcnn import distributed
 from frcnn.detector.config import DetectorConfig
 from frcnn.detector.interfaces import Detector, Learner, Weights
 from frcnn.errors import UserError
-from frcnn.params import Framework, Params, Train
+from frcnn.params import Params
+from frcnn.params.training import Train
+from frcnn.params.types import Framework
 
 
 def load_detector(weights: Path, device: str, framework: Framework) -> Detector:

@@ -5,7 +5,7 @@ from pathlib import Path
 from frcnn.detector.interfaces import Detector
 from frcnn.frameworks import load_detector
 from frcnn.importing.published_detectors import find_detector
-from frcnn.params import Framework
+from frcnn.params.types import Framework
 
 
 def load(weights: str | Path, device: str = "auto", framework: Framework = "torch") -> Detector:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from frcnn.detector.interfaces import Detector
-    from frcnn.params import Detect, Postprocessing
+    from frcnn.params import Detect
+    from frcnn.params.training import Postprocessing
 
 DETECTIONS = "detections.json"
 UNFINISHED = "detections.jsonl.part"  # a line for each picture so far

@@ -28,7 +28,9 @@ from frcnn.data.voc.dataset import VocDataset
 from frcnn.detector.batch import Batch
 from frcnn.detector.config import detector_config
 from frcnn.detector.weights_file import write_weights
-from frcnn.params import PRESETS, Anchors, Params, Section, Train
+from frcnn.params import PRESETS, Anchors, Params
+from frcnn.params.training import Train
+from frcnn.params.types import Section
 from frcnn.pytorch import inputs as torch_side
 from frcnn.pytorch.faster_rcnn import FasterRCNN
 from frcnn.pytorch.weights import arrays_of

@@ -5,7 +5,9 @@ from typing import Annotated, Literal
 from pydantic import Strict
 
 from frcnn.backbones import BACKBONES
-from frcnn.params import Anchors, Data, Model, Names, Params, Positive, Postprocessing, Section
+from frcnn.params import Anchors, Data, Model, Params
+from frcnn.params.training import Postprocessing
+from frcnn.params.types import Names, Positive, Section
 
 # The four losses of training, in the order of all arrays and tables that hold them.
 LOSSES = ("loss_rpn_cls", "loss_rpn_box", "loss_roi_cls", "loss_roi_box")

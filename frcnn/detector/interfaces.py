@@ -10,7 +10,8 @@ from torch import Tensor
 from frcnn.detections.detections import Detections
 from frcnn.detector.batch import Batch
 from frcnn.detector.config import DetectorConfig
-from frcnn.params import Postprocessing, Precision
+from frcnn.params.training import Postprocessing
+from frcnn.params.types import Precision
 
 Weights = dict[str, np.ndarray]  # by the names, and in the layouts, of the PyTorch network's `state_dict()`
 

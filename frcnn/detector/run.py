@@ -9,7 +9,9 @@ from frcnn.data.resizing.resample import resize
 from frcnn.data.resizing.sizes import boxes_to_original, resized_size
 from frcnn.detections.detections import Detections
 from frcnn.detector.interfaces import Detector
-from frcnn.params import Data, Postprocessing, Precision
+from frcnn.params import Data
+from frcnn.params.training import Postprocessing
+from frcnn.params.types import Precision
 
 
 def detect_pictures(

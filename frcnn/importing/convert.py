@@ -12,7 +12,8 @@ from frcnn.detector.weights_file import check_fit
 from frcnn.errors import UserError
 from frcnn.importing.tensor_source import Recognized, Tensors
 from frcnn.importing.torchvision_detectors import COCO_CLASSES
-from frcnn.params import Model, Params, Postprocessing, load_params, to_dict
+from frcnn.params import Model, Params, load_params, to_dict
+from frcnn.params.training import Postprocessing
 from frcnn.pytorch.backbones.resnet import build_resnet
 from frcnn.pytorch.backbones.vgg import build_vgg
 from frcnn.pytorch.faster_rcnn import FasterRCNN

@@ -17,7 +17,8 @@ from frcnn.keras.roi_heads import RoIPredictor, roi_losses
 from frcnn.keras.roi_pool import pool_rois
 from frcnn.keras.rpn import RPNHead, generate_proposals, rpn_losses
 from frcnn.keras.sampling import sample_rois
-from frcnn.params import Model, Postprocessing, RPNTraining, Train
+from frcnn.params import Model
+from frcnn.params.training import Postprocessing, RPNTraining, Train
 
 
 class _Features(NamedTuple):

@@ -17,7 +17,8 @@ from frcnn.keras.faster_rcnn import FasterRCNN
 from frcnn.keras.inputs import IMAGE_SIGNATURE, ImageInputs, image_inputs
 from frcnn.keras.postprocessing import PaddedDetections
 from frcnn.keras.weights import load_model
-from frcnn.params import Postprocessing, Precision
+from frcnn.params.training import Postprocessing
+from frcnn.params.types import Precision
 
 
 class KerasDetector:

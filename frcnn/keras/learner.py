@@ -19,7 +19,7 @@ from frcnn.keras.inference import KerasDetector
 from frcnn.keras.inputs import SIGNATURE, Inputs, batch_inputs
 from frcnn.keras.optimizer import build_optimizer
 from frcnn.keras.weights import arrays_of, load_arrays
-from frcnn.params import Train
+from frcnn.params.training import Train
 
 
 class KerasLearner:

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from frcnn.params import Optimizer as Settings
+from frcnn.params.training import Optimizer as Settings
 
 SLOTS = {"sgd": ("momentum",), "adam": ("mean", "square"), "adamw": ("mean", "square")}
 # Adam's decay rates as its float32 kernel has them: the correction must be for what was averaged.

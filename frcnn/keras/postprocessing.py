@@ -7,7 +7,7 @@ import tensorflow as tf
 from frcnn import boxes
 from frcnn.detector.config import ROI_DELTA_STD
 from frcnn.keras.nms import nms
-from frcnn.params import Postprocessing
+from frcnn.params.training import Postprocessing
 
 
 class PaddedDetections(NamedTuple):

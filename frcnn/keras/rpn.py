@@ -11,7 +11,8 @@ from frcnn import boxes
 from frcnn.keras.layers import Conv
 from frcnn.keras.nms import nms
 from frcnn.keras.smooth_l1 import smooth_l1
-from frcnn.params import Model, Postprocessing, RPNTraining
+from frcnn.params import Model
+from frcnn.params.training import Postprocessing, RPNTraining
 
 
 class RPNHead(keras.layers.Layer):

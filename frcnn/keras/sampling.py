@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from frcnn import boxes
 from frcnn.detector.config import ROI_DELTA_STD
-from frcnn.params import RoITraining
+from frcnn.params.training import RoITraining
 
 UNIT = (0.0, 0.0, 1.0, 1.0)  # a box whose deltas are finite
 

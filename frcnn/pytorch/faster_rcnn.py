@@ -13,7 +13,8 @@ from frcnn.anchors.grid import FeatureMaps, anchor_grid, feature_maps
 from frcnn.backbones import BACKBONES
 from frcnn.data.voc.box_convention import BOX_CONVENTIONS
 from frcnn.detector.config import LOSSES, DetectorConfig
-from frcnn.params import Anchors, Model, Postprocessing, RPNTraining, Train
+from frcnn.params import Anchors, Model
+from frcnn.params.training import Postprocessing, RPNTraining, Train
 from frcnn.pytorch.backbones.pyramid import build_pyramid
 from frcnn.pytorch.backbones.resnet import build_resnet
 from frcnn.pytorch.backbones.vgg import build_vgg

@@ -11,7 +11,8 @@ from frcnn.arrays import size_of
 from frcnn.detections.detections import Detections
 from frcnn.detector.batch import pad_images
 from frcnn.detector.config import DetectorConfig
-from frcnn.params import Postprocessing, Precision
+from frcnn.params.training import Postprocessing
+from frcnn.params.types import Precision
 from frcnn.pytorch.device import choose_device, choose_precision
 from frcnn.pytorch.faster_rcnn import FasterRCNN
 from frcnn.pytorch.inputs import image_inputs, to_device

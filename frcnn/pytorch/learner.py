@@ -13,7 +13,7 @@ from torch.profiler import record_function
 from frcnn.detector.batch import Batch
 from frcnn.detector.config import DetectorConfig
 from frcnn.detector.interfaces import Weights
-from frcnn.params import Train
+from frcnn.params.training import Train
 from frcnn.pytorch import data_parallel
 from frcnn.pytorch.clipping import clip_gradients
 from frcnn.pytorch.faster_rcnn import FasterRCNN

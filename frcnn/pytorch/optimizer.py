@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from frcnn.params import Optimizer
+from frcnn.params.training import Optimizer
 
 
 def build_optimizer(model: nn.Module, settings: Optimizer) -> torch.optim.Optimizer:

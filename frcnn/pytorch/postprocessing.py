@@ -6,7 +6,7 @@ from torchvision.ops import batched_nms
 
 from frcnn import boxes
 from frcnn.detector.config import ROI_DELTA_STD
-from frcnn.params import Postprocessing
+from frcnn.params.training import Postprocessing
 
 
 @torch.no_grad()

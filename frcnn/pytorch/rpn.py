@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from frcnn import boxes
-from frcnn.params import Model, Postprocessing, RPNTraining
+from frcnn.params import Model
+from frcnn.params.training import Postprocessing, RPNTraining
 from frcnn.pytorch.device import at_least_float32
 from frcnn.pytorch.nms import nms
 

@@ -8,7 +8,7 @@ from torch.nn.functional import pad
 
 from frcnn import boxes
 from frcnn.detector.config import ROI_DELTA_STD
-from frcnn.params import RoITraining
+from frcnn.params.training import RoITraining
 
 
 @dataclass(frozen=True)

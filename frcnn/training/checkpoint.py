@@ -19,7 +19,7 @@ from frcnn.messages import first_line
 CODE = (
     "__init__.py", "allocation.py", "anchors", "array_file.py", "arrays.py", "backbones.py", "boxes.py", "checksums.py",
     "data/__init__.py", "data/resizing", "data/voc", "detections/__init__.py", "detections/detections.py", "detector",
-    "distributed.py", "errors.py", "files.py", "frameworks.py", "messages.py", "param_file.py", "params.py", "pytorch",
+    "distributed.py", "errors.py", "files.py", "frameworks.py", "messages.py", "param_file.py", "params", "pytorch",
     "training",
 )  # fmt: skip
 KERAS_CODE = ("keras",)

@@ -19,7 +19,7 @@ from frcnn import distributed
 from frcnn.data.voc.annotation import Annotation
 from frcnn.detector.interfaces import Learner, Weights
 from frcnn.messages import differences, first_few
-from frcnn.params import Phase, Train
+from frcnn.params.training import Phase, Train
 from frcnn.training.batches import EpochBatches, Source, loader, plan_epoch
 from frcnn.training.checkpoint import load_checkpoint, save_checkpoint
 from frcnn.training.log import Log

@@ -3,7 +3,7 @@
 import numpy as np
 
 from frcnn.anchors.label import Labels
-from frcnn.params import RPNTraining
+from frcnn.params.training import RPNTraining
 
 
 def sample_anchors(

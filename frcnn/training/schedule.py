@@ -1,6 +1,6 @@
 """The learning rate of each step of a phase."""
 
-from frcnn.params import Phase, Train
+from frcnn.params.training import Phase, Train
 
 
 def learning_rate(step: int, phase: Phase, train: Train) -> float:

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from frcnn.errors import UserError
-from frcnn.params import PRESETS, Params, Section, from_dict, load_params, to_dict
+from frcnn.params import PRESETS, Params, from_dict, load_params, to_dict
+from frcnn.params.types import Section
 from tests.factories import ROOT
 
 NAMES = ["demo", "finetune", "reference"]

@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 from frcnn import frameworks
 from frcnn.detections.detections import Detections
 from frcnn.errors import UserError
-from frcnn.params import Data, Detect, Framework, Precision
+from frcnn.params import Data, Detect
+from frcnn.params.types import Framework, Precision
 from frcnn.report.drawing import class_color
 from stages import predict
 from stages.commands import app

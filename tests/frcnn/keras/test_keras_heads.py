@@ -9,7 +9,8 @@ from frcnn.keras.backbones.vgg import VGGHead
 from frcnn.keras.postprocessing import pad, select_detections
 from frcnn.keras.roi_heads import roi_losses
 from frcnn.keras.sampling import sample_rois
-from frcnn.params import Detect, RoITraining
+from frcnn.params import Detect
+from frcnn.params.training import RoITraining
 from frcnn.pytorch import postprocessing as torch_detections
 from frcnn.pytorch import roi_heads as torch_heads
 from frcnn.pytorch import sampling as torch_sampling

@@ -10,7 +10,8 @@ from frcnn import boxes
 from frcnn.anchors.grid import anchor_grid, proposing_anchors
 from frcnn.keras.nms import nms
 from frcnn.keras.rpn import generate_proposals, rpn_losses
-from frcnn.params import Anchors, Model, Postprocessing, Proposals
+from frcnn.params import Anchors, Model, Proposals
+from frcnn.params.training import Postprocessing
 from frcnn.pytorch import rpn as torch_side
 from tests.factories import one_map
 

@@ -8,7 +8,7 @@ import torch
 
 from frcnn.keras.clipping import clip_gradients
 from frcnn.keras.optimizer import Optimizer, build_optimizer
-from frcnn.params import Optimizer as Settings
+from frcnn.params.training import Optimizer as Settings
 from frcnn.pytorch import clipping as torch_clipping
 from frcnn.pytorch import optimizer as torch_side
 

@@ -12,7 +12,8 @@ from torchvision.models.vgg import cfgs, make_layers
 from frcnn import boxes
 from frcnn.anchors.label import label_image
 from frcnn.detector.batch import Batch
-from frcnn.params import Model, Params, Train
+from frcnn.params import Model, Params
+from frcnn.params.training import Train
 from frcnn.pytorch import faster_rcnn
 from frcnn.pytorch.backbones.resnet import build_resnet
 from frcnn.pytorch.backbones.vgg import VGGBackbone, build_vgg

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from frcnn import boxes
-from frcnn.params import Detect, Model, Postprocessing, Proposals
+from frcnn.params import Detect, Model, Proposals
+from frcnn.params.training import Postprocessing
 from frcnn.pytorch.postprocessing import select_detections
 from frcnn.pytorch.rpn import generate_proposals
 

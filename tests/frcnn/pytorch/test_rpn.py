@@ -8,7 +8,8 @@ import torch
 
 from frcnn.anchors.grid import anchor_grid, proposing_anchors, valid_anchors
 from frcnn.anchors.label import label_image
-from frcnn.params import Anchors, Model, Params, Postprocessing, Proposals
+from frcnn.params import Anchors, Model, Params, Proposals
+from frcnn.params.training import Postprocessing
 from frcnn.pytorch.rpn import RPNHead, generate_proposals, rpn_losses
 from tests.factories import grid_of, one_map
 

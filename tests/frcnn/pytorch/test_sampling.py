@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from frcnn.params import Params, RoITraining
+from frcnn.params import Params
+from frcnn.params.training import RoITraining
 from frcnn.pytorch.roi_heads import roi_losses
 from frcnn.pytorch.sampling import RoISample, label_rois, sample_rois
 

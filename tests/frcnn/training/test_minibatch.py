@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from frcnn.anchors.label import Labels
-from frcnn.params import RPNTraining
+from frcnn.params.training import RPNTraining
 from frcnn.training.minibatch import sample_anchors
 
 

@@ -7,41 +7,36 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, ValidationError
+from pydantic import Field, ValidationError
 
 from frcnn.backbones import BACKBONES
 from frcnn.errors import UserError
 from frcnn.messages import shorten
-from frcnn.param_file import contradictions, describe, list_per_map, nearest, number_of, parse_yaml, read_yaml
+from frcnn.param_file import contradictions, describe, nearest, parse_yaml, read_yaml
+from frcnn.params.training import Phase, Phase1, Phase2, Postprocessing, Train
+from frcnn.params.types import (
+    NUMBER,
+    AtLeastOne,
+    Count,
+    Drawn,
+    Fraction,
+    Framework,
+    Names,
+    NonNegative,
+    Numbers,
+    Precision,
+    Section,
+    Seed,
+    Sizes,
+)
 
 MOST_LINES = 30  # about what is wrong with a file
-LARGEST = 2**31 - 1
-PRESETS = Path(__file__).parent / "presets"
+PRESETS = Path(__file__).parent.parent / "presets"
 
-NUMBER = BeforeValidator(number_of)  # the last, so that the JSON schema states the bounds
-Fraction = Annotated[float, Field(ge=0, le=1), NUMBER]
-NonNegative = Annotated[float, Field(ge=0), NUMBER]
-Positive = Annotated[float, Field(gt=0), NUMBER]
-Count = Annotated[int, Field(ge=0, le=LARGEST)]
-AtLeastOne = Annotated[int, Field(ge=1, le=LARGEST)]
-Drawn = Annotated[int, Field(ge=1, le=1_000_000)]
-Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
-Numbers = Annotated[tuple[Positive, ...], Strict(False), Field(min_length=1)]
-LISTS = BeforeValidator(list_per_map, json_schema_input_type=Numbers | tuple[Numbers, ...])
-Sizes = Annotated[tuple[Numbers, ...], Strict(False), LISTS]
-Names = Annotated[tuple[str, ...], Strict(False), Field(min_length=1)]
-Framework = Literal["torch", "tensorflow"]
-Precision = Literal["float32", "bf16", "auto"]
 if TYPE_CHECKING:
     BackboneName = str
 else:
     BackboneName = Literal[tuple(BACKBONES)]
-
-
-class Section(BaseModel):
-    """A mapping of parameters."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Synthetic(Section):
@@ -150,96 +145,6 @@ class Model(Section):
     stride_in_1x1: bool = False
     proposals: Proposals = Proposals()
     roi_pool: RoIPool = RoIPool()
-
-
-class Optimizer(Section):
-    """The optimizer of both phases."""
-
-    name: Literal["sgd", "adam", "adamw"] = "sgd"
-    momentum: Fraction = 0.9
-    weight_decay: NonNegative = 0.0005
-    bias_lr_mult: NonNegative = 1.0
-    bias_weight_decay: NonNegative = 0.0
-    clip_gradients: Literal["variable", "global_norm", "value"] | None = None
-    clip_at: Positive = 1.0
-
-
-class RPNTraining(Section):
-    """Proposals in training, and the minibatch of anchors of an image."""
-
-    pre_nms_topk: AtLeastOne = 12000
-    post_nms_topk: AtLeastOne = 2000
-    batch_size: AtLeastOne = 256
-    positive_fraction: Fraction = 0.5
-    sigma: Positive = 3.0
-
-
-class RoITraining(Section):
-    """The minibatch of RoIs of an image."""
-
-    batch_size: AtLeastOne = 128
-    positive_fraction: Fraction = 0.25
-    positive_iou: Fraction = 0.5
-    background_min_iou: Fraction = 0.0
-    sigma: Positive = 1.0
-
-
-class Postprocessing(Section):
-    """From the network's output to detections; the defaults are the paper's."""
-
-    pre_nms_topk: AtLeastOne = 6000
-    post_nms_topk: AtLeastOne = 300
-    score_threshold: Fraction = 0.05
-    nms_threshold: Fraction = 0.3
-    max_detections: AtLeastOne | None = 100
-    count_empty: bool = False
-
-
-class Validation(Postprocessing):
-    """Validation on a part of the training split, with its own postprocessing."""
-
-    fraction: Annotated[float, Field(ge=0, le=0.9), NUMBER] = 0.0
-    every: AtLeastOne = 1
-    keep: Literal["last", "best"] = "last"
-
-
-class Train(Section):
-    """What both phases of training share."""
-
-    framework: Framework = "torch"
-    seed: Seed = 1
-    batch_size: AtLeastOne = 1
-    grad_accum: AtLeastOne = 1
-    base_batch_size: AtLeastOne | None = None
-    precision: Precision = "float32"
-    deterministic: bool = False
-    flip_probability: Fraction = 0.5
-    optimizer: Optimizer = Optimizer()
-    rpn: RPNTraining = RPNTraining()
-    roi: RoITraining = RoITraining()
-    validation: Validation = Validation()
-
-
-class Phase(Section):
-    """What is particular to one of the two phases."""
-
-    epochs: AtLeastOne
-    learning_rate: Positive
-    warmup_steps: Count = 0
-
-
-class Phase1(Phase):
-    """The first phase."""
-
-    epochs: AtLeastOne = 10
-    learning_rate: Positive = 0.001
-
-
-class Phase2(Phase):
-    """The second phase, which starts from the weights of the first."""
-
-    epochs: AtLeastOne = 4
-    learning_rate: Positive = 0.0001
 
 
 class Detect(Postprocessing):
