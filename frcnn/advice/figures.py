@@ -136,6 +136,6 @@ def _warnings(median: float, params: Params) -> list[str]:
     if start_of(params.model.weights) == DETECTOR:  # its anchors stay
         remedy = f"data.min_size: {round(params.data.min_size * smallest / median)}"
     return [
-        f"the median object has {median:.0f} px, less than half the smallest anchor ({smallest:g} px): few objects have "
-        f"an anchor that fits; write {remedy}"
+        f"the median object has {median:.0f} px, less than half the smallest anchor ({smallest:g} px): few have an "
+        f"anchor that fits; write {remedy}"
     ]

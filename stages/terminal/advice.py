@@ -26,14 +26,10 @@ def print_figures(dataset: "VocDataset", params: "Params", workers: int) -> None
         annotations, names = read_training(dataset, params, workers)
     except UserError:
         return  # a problem that is listed
-    if not any(len(annotation.labels) for annotation in annotations):
+    figures = figures_of(annotations, names, params) if annotations else None
+    if figures is None or not figures.total.objects:
         return
-    figures = figures_of(annotations, names, params)
-    if not figures.total.objects:
-        return
-    console.print(
-        _coverage_table(f"Objects of {params.splits.train} after resizing, and the anchors' coverage", figures)
-    )
+    console.print(_coverage_table(f"Objects of {params.splits.train} after resizing, and their anchors", figures))
     _say_sums(figures, params)
 
 
@@ -66,14 +62,10 @@ def _coverage_table(title: str, figures: "Figures") -> "Table":
     from rich.table import Table
 
     table = Table(title=cell(title), box=SIMPLE, title_justify="left", padding=(0, 1, 0, 0))
-    parts = (
-        ("square root of area, px", figures.by_span),
-        ("height / width", figures.by_shape),
-        ("class", figures.by_class),
-    )
+    parts = {"square root of area, px": figures.by_span, "height / width": figures.by_shape, "class": figures.by_class}
     for heading in ("", "objects", "", "IoU 0.5", "IoU 0.7"):
         table.add_column(heading, justify="right" if heading else "left")
-    for name, rows in parts:
+    for name, rows in parts.items():
         table.add_section()
         table.add_row(name)
         most = max(row.objects for row in rows)
@@ -87,7 +79,7 @@ def _say_sums(figures: "Figures", params: "Params") -> None:
     total = figures.total
     half, most = (f"{share:.1%}" for share in total.coverage)
     say(
-        f"anchor coverage: the best anchor of {half} of {plural(total.objects, 'object')} reaches IoU 0.5, of {most} 0.7"
+        f"anchor coverage: of {plural(total.objects, 'object')} {half} have an anchor of IoU 0.5 or more, {most} of 0.7"
     )
     say(
         f"median object: {figures.median:.0f} px; smaller than a cell of the finest feature map ({figures.cell} px): "
