@@ -16,7 +16,8 @@ from frcnn.params import Anchors
 RATIOS = (0.2, 0.25, 0.33, 0.5, 0.67, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0)  # height / width
 PER_SHAPE = 0.01  # of the score: what one more anchor per cell must gain
 SAMPLE = 1000  # objects that are searched with
-SCALES = [2 ** (step / 4) for step in range(-12, 13)]  # of the sizes of a pyramid that has a list for each map
+# Of the sizes of a pyramid that has a list for each map; of equally good ones the nearest to 1 is taken.
+SCALES = [2 ** (step / 4) for step in sorted(range(-12, 13), key=abs)]
 Numbers = tuple[float, ...]
 
 

@@ -18,8 +18,9 @@ from frcnn.data.voc.dataset import VocDataset
 from frcnn.params import Anchors, Data, Params
 
 LEAST_OBJECTS = 100  # with fewer, anchors would fit these and not those to come
-LEAST_GAIN = 0.05  # of the coverage, of anchors at IoU 0.5 and 0.7 together
-PER_DOUBLING = 0.08  # of the coverage at IoU 0.5, that twice the pixels must gain
+LEAST_GAIN = 0.1  # of the coverages at IoU 0.5 and 0.7 together, by other anchors
+# Of the coverage at IoU 0.5, what twice the pixels must gain, and what any larger image must gain beside.
+PER_DOUBLING, BESIDE = 0.08, 0.05
 LARGER = (1.25, 1.5, 2.0, 3.0)  # times data.min_size
 LARGEST, MOST_ENLARGED = 1600, 2  # px; times the pictures' own short side
 COARSE = 4  # cells: where nine objects of ten are as large, enlarging a picture gains nothing
@@ -131,7 +132,7 @@ def _propose_larger(advice: Advice, annotations: Sequence[Annotation], anchors: 
     value, coverage, pixels = measure(present)
     better = max(allowed, key=lambda size: measure(size)[0], default=present)
     new_value, new_coverage, new_pixels = measure(better)
-    if new_value <= value + LEAST_GAIN:
+    if new_value <= value + BESIDE:
         return
     data = _resized(params.data, better)
     reason = f"{_change(coverage, new_coverage)}; a step costs {new_pixels / pixels:.1f} times as much"
@@ -156,16 +157,22 @@ def _propose_batch(advice: Advice, machine: Machine, annotations: Sequence[Annot
     pixels = float(np.quantile(resize_objects(annotations, params.data).sizes.prod(1), 0.95))
     per_image = GIB_PER_MEGAPIXEL[BACKBONES[params.model.backbone].family] * pixels / 1e6
     fitting = max(1, int((SHARE_OF_MEMORY * machine.gibibytes - FIXED_GIB) / per_image))
-    present = wanted = params.train.batch_size
-    reason = f"{machine.gibibytes:.0f} GiB of memory, and an image takes up to {per_image:.1f}"
+    present = params.train.batch_size
+    most, limit = min(
+        (fitting, f"{machine.gibibytes:.0f} GiB of memory, and an image takes up to {per_image:.1f}"),
+        (len(annotations), "no more pictures than that"),
+    )
+    wanted, reason = present, limit
     if machine.cuda and present < ON_CUDA:
         wanted, reason = ON_CUDA, "a CUDA device takes several images in little more time than one"
-    if params.model.norm == "trained" and params.model.backbone != "vgg16" and present < OF_NORMS:
+    if params.model.norm == "trained" and BACKBONES[params.model.backbone].family != "vgg" and present < OF_NORMS:
         wanted, reason = OF_NORMS, "batch norms that are trained need the statistics of several images"
-    if (possible := min(wanted, fitting, len(annotations))) != present:
-        base = params.train.base_batch_size or present
-        values = {"train.batch_size": possible, "train.base_batch_size": base}
-        advice.propose(values, f"{reason}; learning rates scale with it")
+    if min(wanted, most) != present:
+        values = {
+            "train.batch_size": min(wanted, most),
+            "train.base_batch_size": params.train.base_batch_size or present,
+        }
+        advice.propose(values, f"{reason if most >= wanted else limit}; learning rates scale with it")
 
 
 def _propose_epochs(advice: Advice, images: int, start: str) -> None:

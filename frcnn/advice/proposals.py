@@ -20,9 +20,14 @@ class Proposal:
     reason: str
 
     @property
+    def assignment(self) -> str:
+        """The value of the option --set: `data.min_size=300`."""
+        return f"{self.key}={in_yaml(self.proposed)}"
+
+    @property
     def override(self) -> str:
         """The option that sets it, quoted for a shell: `-S data.min_size=300`."""
-        return f"-S {shlex.quote(f'{self.key}={in_yaml(self.proposed)}')}"
+        return f"-S {shlex.quote(self.assignment)}"
 
 
 @dataclass

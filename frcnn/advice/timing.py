@@ -67,7 +67,8 @@ def time_training(dataset: Path, annotations: Sequence[Annotation], class_names:
     if done.returncode < 0:
         raise UserError(f"a step of {len(batch)} images was killed, as for want of memory; lower train.batch_size")
     if done.returncode:
-        raise UserError(f"no step could be timed: {(done.stderr.strip().splitlines() or ['no reason given'])[-1]}")
+        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise UserError(f"no step could be timed: {reason.rpartition('Error: ')[2]}")
     answer = json.loads(done.stdout.splitlines()[-1])
     size = sizes[batch].max(0)
     return Timing(answer["seconds"], len(plan), answer["mebibytes"], (int(size[0]), int(size[1])), answer["device"])
