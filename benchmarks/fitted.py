@@ -60,7 +60,9 @@ def choices(dataset: Path, changes: list[str]) -> dict[str, list[str]]:
     advice.propose({"anchors.anchor_sizes": fitted.anchor_sizes, "anchors.anchor_ratios": fitted.anchor_ratios}, "")
     proposals = {"fitted": advice.proposals, "all sizes": [each for each in propose(data, params) if each.key in SIZES]}
     found = {name: [each.assignment for each in own] for name, own in proposals.items()}
-    return {"default": [], "fitted": found["fitted"]} | ({} if found["all sizes"] == found["fitted"] else found)
+    if found["all sizes"] in ([], found["fitted"]):
+        del found["all sizes"]
+    return {"default": []} | found
 
 
 def coverage(dataset: Path, changes: list[str]) -> dict[str, float]:

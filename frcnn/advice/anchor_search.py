@@ -15,6 +15,7 @@ from frcnn.params import Anchors
 
 RATIOS = (0.2, 0.25, 0.33, 0.5, 0.67, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0)  # height / width
 PER_SHAPE = 0.01  # of the score: what one more anchor per cell must gain
+MOST_VALUES, PER_CELL = 5, 9  # sizes, and ratios; anchors per cell, or as many as there are
 SAMPLE = 1000  # objects that are searched with
 # Of the sizes of a pyramid that has a list for each map; of equally good ones the nearest to 1 is taken.
 SCALES = [2 ** (step / 4) for step in sorted(range(-12, 13), key=abs)]
@@ -29,8 +30,8 @@ def score(ious: np.ndarray) -> float:
 def fit_anchors(objects: Objects, backbone: str, anchors: Anchors) -> Anchors:
     """Return the anchors with the sizes and ratios that cover the objects, at least one, best.
 
-    No more sizes and ratios than now are tried, but three of each at least. Where each feature map has its own list,
-    the lists are scaled by a common factor.
+    Few are tried, by `MOST_VALUES` and `PER_CELL`. Where each feature map has its own list of sizes, the lists are scaled
+    by a common factor.
     """
     chosen = np.random.default_rng(0).permutation(len(objects.boxes))[:SAMPLE]
     sample = Objects(objects.boxes[chosen], objects.labels[chosen], objects.images[chosen], objects.sizes)
@@ -65,8 +66,8 @@ def _descend(objects: Objects, backbone: str, anchors: Anchors) -> Anchors:
     sides = objects.sides
     spans, ratios = np.log(objects.spans), np.log(sides[:, 1] / sides[:, 0])
     best: tuple[Numbers, Numbers] = (anchors.anchor_sizes[0], anchors.anchor_ratios)
-    for count in range(1, max(3, len(best[0])) + 1):
-        for ratio_count in range(1, max(3, len(best[1])) + 1):
+    for count in range(1, MOST_VALUES + 1):
+        for ratio_count in range(1, min(MOST_VALUES, max(PER_CELL, anchors.per_cell) // count) + 1):
             current = (_clusters(spans, count, round_span), _clusters(ratios, ratio_count, _round_ratio))
             while value(*(better := max(_neighbors(*current), key=lambda each: value(*each)))) > value(*current):
                 current = better
