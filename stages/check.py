@@ -64,16 +64,20 @@ def _check(root: Path, params: "Params", workers: int, missing: Sequence[str], f
     with progress() as bar:
         task = bar.add_task("check", total=None)
         report = check_dataset(
-            root, params.data.box_convention, workers, lambda done, total: bar.update(task, completed=done, total=total)
+            root,
+            params.data.box_convention,
+            workers,
+            lambda done, total: bar.update(task, completed=done, total=total),
+            params.splits.train,
         )
     report.problems.extend(missing_split(split) for split in missing)
     out = console if console.is_terminal else Console(width=PIPE_WIDTH)
     for table in [*_problem_tables(report.problems), _count_table(report)]:
         out.print(table)
-    print_figures(VocDataset(root), params, workers)
+    print_figures(report.training, report.class_names, params)
     refused = any(problem.action == "refuse" for problem in report.problems)
     _say_summary(root, report, refused)
-    if fit and not refused:
+    if fit and report.training and not refused:
         print_fit(VocDataset(root), params, workers)
     return not refused
 

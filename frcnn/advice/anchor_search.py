@@ -30,8 +30,8 @@ def score(ious: np.ndarray) -> float:
 def fit_anchors(objects: Objects, backbone: str, anchors: Anchors) -> Anchors:
     """Return the anchors with the sizes and ratios that cover the objects, at least one, best.
 
-    Few are tried, by `MOST_VALUES` and `PER_CELL`. Where each feature map has its own list of sizes, the lists are scaled
-    by a common factor.
+    Few are tried, see `MOST_VALUES` and `PER_CELL`. Where each feature map has its own list of sizes, the lists are
+    scaled by a common factor.
     """
     chosen = np.random.default_rng(0).permutation(len(objects.boxes))[:SAMPLE]
     sample = Objects(objects.boxes[chosen], objects.labels[chosen], objects.images[chosen], objects.sizes)

@@ -23,6 +23,7 @@ LEAST_GAIN = 0.1  # of the coverages at IoU 0.5 and 0.7 together, by other ancho
 PER_DOUBLING, BESIDE = 0.08, 0.05
 LARGER = (1.25, 1.5, 2.0, 3.0)  # times data.min_size
 LARGEST, MOST_ENLARGED = 1600, 2  # px; times the pictures' own short side
+MANY_THIN = 0.05  # share of the objects that are smaller than any proposal may be
 COARSE = 4  # cells: where nine objects of ten are as large, enlarging a picture gains nothing
 # Pictures seen in both phases that suit a start (docs/reproduction.md); less than half of them is too little.
 SEEN = {DETECTOR: 4_000, PRETRAINED: 12_000, RANDOM: 16_000}
@@ -94,6 +95,9 @@ def _propose_sizes(advice: Advice, annotations: Sequence[Annotation], start: str
         _propose_larger(advice, annotations, fitted, fixed)
     if not fixed:
         _propose_anchors(advice, annotations)
+    sides, least = resize_objects(annotations, advice.params.data).sides, advice.params.model.proposals.min_size
+    if (thin := float((sides.min(1) < least).mean())) > MANY_THIN:
+        advice.propose({"model.proposals.min_size": 0}, f"{thin:.0%} of the objects have a side below {least:g} px")
 
 
 def _propose_smaller(advice: Advice, annotations: Sequence[Annotation]) -> bool:

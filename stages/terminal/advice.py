@@ -11,22 +11,18 @@ if TYPE_CHECKING:
     from frcnn.advice.figures import Figures
     from frcnn.advice.proposals import Proposal
     from frcnn.advice.timing import Timing
+    from frcnn.data.voc.annotation import Annotation
     from frcnn.data.voc.dataset import VocDataset
     from frcnn.params import Params
 
 BAR = 20  # columns of the longest bar
 
 
-def print_figures(dataset: "VocDataset", params: "Params", workers: int) -> None:
-    """Print the figures of the training split, where it can be read and shows an object."""
-    from frcnn.advice.figures import figures_of, read_training
-    from frcnn.errors import UserError
+def print_figures(annotations: Sequence["Annotation"], class_names: Sequence[str], params: "Params") -> None:
+    """Print the figures of the training split, unless it shows no object."""
+    from frcnn.advice.figures import figures_of
 
-    try:
-        annotations, names = read_training(dataset, params, workers)
-    except UserError:
-        return  # a problem that is listed
-    figures = figures_of(annotations, names, params) if annotations else None
+    figures = figures_of(annotations, class_names, params) if annotations else None
     if figures is None or not figures.total.objects:
         return
     console.print(_coverage_table(f"Objects of {params.splits.train} after resizing, and their anchors", figures))

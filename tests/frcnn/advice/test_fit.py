@@ -93,6 +93,12 @@ def test_the_anchors_of_a_detector_stay(make: Make) -> None:
     assert "anchors stay" in advice.remarks[0]
 
 
+@pytest.mark.parametrize(("least", "proposed"), [(49, 0), (48, None)])
+def test_thin_objects_must_be_allowed_as_proposals(make: Make, least: int, proposed: int | None) -> None:
+    found = values(fit.advise(make(48), demo(f"model.proposals.min_size={least}"), CPU))
+    assert found.get("model.proposals.min_size") == proposed
+
+
 @pytest.mark.parametrize(
     ("written", "present", "proposed"),
     [("0", "voc", "continuous"), ("1", "continuous", "voc"), ("1", "voc", None), ("1", "reference", None)],
