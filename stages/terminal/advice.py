@@ -92,11 +92,12 @@ def _proposal_table(proposals: Sequence["Proposal"]) -> "Table":
 
     from frcnn.advice.proposals import in_yaml
 
-    table = Table("parameter", "now", "proposed", "why", title="Proposals", box=SIMPLE, title_justify="left")
+    table = Table("parameter: now -> proposed", "why", title="Proposals", box=SIMPLE, title_justify="left")
     for before, proposal in zip([None, *proposals], proposals, strict=False):
         same = before is not None and before.reason == proposal.reason
-        values = (in_yaml(value).replace(",", ", ") for value in (proposal.current, proposal.proposed))
-        table.add_row(cell(proposal.key), *map(cell, values), cell('"' if same else proposal.reason))
+        now, new = (in_yaml(value).replace(",", ", ") for value in (proposal.current, proposal.proposed))
+        change = cell(f"{proposal.key}:").append(f"\n  {now} -> {new}")
+        table.add_row(change, cell("the same" if same else proposal.reason))
     return table
 
 
