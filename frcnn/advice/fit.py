@@ -28,8 +28,9 @@ COARSE = 4  # cells: where nine objects of ten are as large, enlarging a picture
 # Pictures seen in both phases that suit a start (docs/reproduction.md); less than half of them is too little.
 SEEN = {DETECTOR: 4_000, PRETRAINED: 12_000, RANDOM: 16_000}
 MOST_EPOCHS = 100
-SHARE_OF_MEMORY, FIXED_GIB = 0.7, 3  # of torch, the network, its gradients and the optimizer
-GIB_PER_MEGAPIXEL = {"vgg": 7, "resnet": 3, "pyramid": 4}  # of a batch in float32, at most (docs/performance.md)
+SHARE_OF_MEMORY = 0.7
+# GiB in float32 of torch, network and optimizer, and of each megapixel of a batch: what steps of 1 and 3 images took.
+MEMORY = {"vgg": (2.5, 2.0), "resnet": (1.2, 2.0), "resnet50": (1.2, 2.0), "mobilenet_v3_large": (1.0, 0.6)}
 ON_CUDA, OF_NORMS = 4, 8  # images per batch
 MOBILENET_SIZES = (32, 64, 128, 256, 512)  # px, as torchvision's detector was trained with
 
@@ -159,17 +160,19 @@ def _propose_batch(advice: Advice, machine: Machine, annotations: Sequence[Annot
     """Propose a batch that fits into memory, with several images where the device or the norms want them."""
     params = advice.params
     pixels = float(np.quantile(resize_objects(annotations, params.data).sizes.prod(1), 0.95))
-    per_image = GIB_PER_MEGAPIXEL[BACKBONES[params.model.backbone].family] * pixels / 1e6
-    fitting = max(1, int((SHARE_OF_MEMORY * machine.gibibytes - FIXED_GIB) / per_image))
+    backbone = BACKBONES[params.model.backbone]
+    fixed, per_megapixel = MEMORY[backbone.body or backbone.family]
+    per_image = per_megapixel * pixels / 1e6
+    fitting = max(1, int((SHARE_OF_MEMORY * machine.gibibytes - fixed) / per_image))
     present = params.train.batch_size
     most, limit = min(
-        (fitting, f"{machine.gibibytes:.0f} GiB of memory, and an image takes up to {per_image:.1f}"),
+        (fitting, f"{machine.gibibytes:.0f} GiB of memory, and an image takes about {per_image:.1f}"),
         (len(annotations), "no more pictures than that"),
     )
     wanted, reason = present, limit
     if machine.cuda and present < ON_CUDA:
         wanted, reason = ON_CUDA, "a CUDA device takes several images in little more time than one"
-    if params.model.norm == "trained" and BACKBONES[params.model.backbone].family != "vgg" and present < OF_NORMS:
+    if params.model.norm == "trained" and backbone.family != "vgg" and present < OF_NORMS:
         wanted, reason = OF_NORMS, "batch norms that are trained need the statistics of several images"
     if min(wanted, most) != present:
         values = {

@@ -42,7 +42,7 @@ def time_step(request: dict[str, Any]) -> dict[str, Any]:
         inputs = inputs if learner.cuda else batches[0]  # on CUDA other processes read the pictures meanwhile
         losses = learner.backward(inputs, count, 1, True, (params.train.seed, 1, 0, 0))
         learner.update(0.0)
-        float(losses["loss_roi_box"].sum())  # waits for the device
+        float(losses["loss_roi_box"].detach().sum())  # waits for the device
         seconds.append(time.perf_counter() - start)
     device = backend.device
     peak = torch.cuda.max_memory_allocated(device) / MEBIBYTE if learner.cuda else _resident()
