@@ -31,6 +31,7 @@ def run(
     workers: Workers = None,
 ) -> None:
     """Read the training split of the dataset, write anchor labels and box deltas to anchors.h5."""
+    from frcnn.advice.coverage import best_ious, resize_objects
     from frcnn.anchors.label import label_annotation
     from frcnn.anchors.targets import join_images, provenance_of, write_targets
     from frcnn.data.voc.dataset import VocDataset
@@ -59,7 +60,11 @@ def run(
     for annotation, image in zip(annotations[:render], labeled, strict=False):
         _draw(annotation, image, params, renders)
     positives, objects = len(targets.identity.positive_index), len(targets.gt_labels)
-    say(f"{out}: {len(targets)} images of {split}, {objects} objects, {positives} positive anchors")
+    ious = best_ious(resize_objects(annotations, params.data), params.model.backbone, params.anchors)
+    say(
+        f"{out}: {len(targets)} images of {split}, {objects} objects, {positives} positive anchors; "
+        f"{(ious < 0.5).sum()} objects have no anchor of IoU 0.5 or more"
+    )
 
 
 def _draw(annotation: "Annotation", image: "LabeledImage", params: "Params", folder: Path) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .terminal import options
+from .terminal.advice import print_figures, print_fit
 from .terminal.console import cell, console, plural, progress, say
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ def run(
     params_file: options.ParamsFile = Path("params.yaml"),
     overrides: options.Overrides = None,
     workers: options.Workers = None,
+    fit: Annotated[
+        bool, typer.Option("--fit", help="Also propose parameters that fit, and time a training step.")
+    ] = False,
 ) -> None:
     """Read a dataset in VOC layout and list its problems and contents; write nothing; exit 1 if training refuses it."""
     from frcnn.data.voc.dataset import VocDataset
@@ -45,28 +49,36 @@ def run(
     found = {split for dataset in datasets for split in dataset.split_names}  # `download` joins the datasets
     missing = [split for split in dict.fromkeys((params.splits.train, params.splits.test)) if split not in found]
     workers = (os.cpu_count() or 1) if workers is None else workers
-    accepted = [_check(dataset.root, params, workers, missing) for dataset in datasets]  # each is reported
+    accepted = [_check(dataset.root, params, workers, missing, fit) for dataset in datasets]  # each is reported
     if not all(accepted):
         raise typer.Exit(1)
 
 
-def _check(root: Path, params: "Params", workers: int, missing: Sequence[str]) -> bool:
+def _check(root: Path, params: "Params", workers: int, missing: Sequence[str], fit: bool) -> bool:
     """Report on one dataset, with the splits that are missing; return whether training takes it."""
     from rich.console import Console
 
     from frcnn.data.checks import check_dataset, missing_split
+    from frcnn.data.voc.dataset import VocDataset
 
     with progress() as bar:
         task = bar.add_task("check", total=None)
         report = check_dataset(
-            root, params.data.box_convention, workers, lambda done, total: bar.update(task, completed=done, total=total)
+            root,
+            params.data.box_convention,
+            workers,
+            lambda done, total: bar.update(task, completed=done, total=total),
+            params.splits.train,
         )
     report.problems.extend(missing_split(split) for split in missing)
     out = console if console.is_terminal else Console(width=PIPE_WIDTH)
     for table in [*_problem_tables(report.problems), _count_table(report)]:
         out.print(table)
+    print_figures(report.training, report.class_names, params)
     refused = any(problem.action == "refuse" for problem in report.problems)
     _say_summary(root, report, refused)
+    if fit and report.training and not refused:
+        print_fit(VocDataset(root), params, workers)
     return not refused
 
 

@@ -1,6 +1,7 @@
 """`frcnn init`: a project of one's own, with parameters that fit the data."""
 
 import json
+import os
 import subprocess
 from functools import reduce
 from pathlib import Path
@@ -70,7 +71,6 @@ def _require_free(folder: Path) -> None:
 def _fit(folder: Path, preset: str, source: str) -> dict[str, Any]:
     """Install the dataset, report on it, and return the parameters that fit it, as nested dictionaries."""
     from frcnn.advice.fit import propose
-
     from frcnn.data.voc.dataset import VocDataset
     from frcnn.params import load_params
 
@@ -84,9 +84,9 @@ def _fit(folder: Path, preset: str, source: str) -> dict[str, Any]:
     except typer.Exit:
         say("nothing is fitted to such data; mend what is refused, then run `frcnn check --fit`")
         return changes
-    for proposal in propose(VocDataset(dataset), load_params(Path(preset), overrides)):
+    for proposal in propose(VocDataset(dataset), load_params(Path(preset), overrides), os.cpu_count() or 1):
         *sections, key = proposal.key.split(".")
-        reduce(lambda tree, name: tree.setdefault(name, {}), sections, changes)[key] = proposal.value
+        reduce(lambda tree, name: tree.setdefault(name, {}), sections, changes)[key] = proposal.proposed
     return changes
 
 

@@ -33,12 +33,17 @@ class SplitCounts:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """Outcome of `check_dataset`; pictures are counted once, however many splits name them."""
+    """Outcome of `check_dataset`; pictures are counted once, however many splits name them.
+
+    Attributes:
+        training: annotations of the training split, in its order, without those that are refused.
+    """
 
     class_names: list[str]
     pictures: int
     problems: list[Problem]
     splits: dict[str, SplitCounts]
+    training: list[Annotation]
 
 
 def missing_split(split: str) -> Problem:
@@ -47,7 +52,11 @@ def missing_split(split: str) -> Problem:
 
 
 def check_dataset(
-    root: Path, box_convention: str, workers: int = 1, on_progress: Callable[[int, int], None] | None = None
+    root: Path,
+    box_convention: str,
+    workers: int = 1,
+    on_progress: Callable[[int, int], None] | None = None,
+    train: str = "trainval",
 ) -> CheckReport:
     """Check all splits of a dataset in VOC layout; classes.txt may be missing, then any class is known.
 
@@ -56,6 +65,7 @@ def check_dataset(
         box_convention: voc, continuous or reference.
         workers: threads.
         on_progress: called with (pictures done, pictures in all).
+        train: the training split.
 
     Raises:
         UserError: no folder, no split at all, or a classes.txt that cannot be read.
@@ -79,11 +89,12 @@ def check_dataset(
             problems += found
             if on_progress:
                 on_progress(len(annotations), len(ids))
-    counts = {}
-    for split, split_ids in splits.items():
-        readable = [annotation for i in split_ids if (annotation := annotations[i]) is not None]
-        counts[split] = _count(readable, class_names)
-    return CheckReport(class_names, len(ids), problems, counts)
+    readable = {
+        split: [annotation for i in split_ids if (annotation := annotations[i]) is not None]
+        for split, split_ids in splits.items()
+    }
+    counts = {split: _count(own, class_names) for split, own in readable.items()}
+    return CheckReport(class_names, len(ids), problems, counts, readable.get(train, []))
 
 
 def _check_list(dataset: VocDataset, split: str, problems: list[Problem]) -> list[str]:

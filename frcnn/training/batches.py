@@ -20,17 +20,15 @@ from frcnn.anchors.grid import feature_maps, move_to_batch
 from frcnn.anchors.targets import AnchorTargets
 from frcnn.arrays import size_of
 from frcnn.data.resizing.resample import mirror, resize
-from frcnn.data.resizing.sizes import order_by_shape
 from frcnn.data.voc.pictures import read_picture
 from frcnn.detector.batch import Batch, pad_images
 from frcnn.errors import UserError
 from frcnn.params import Params
 from frcnn.training.minibatch import sample_anchors
 from frcnn.training.picture_cache import PictureCache
+from frcnn.training.plan import FLIP_AND_SAMPLE
 
-SHUFFLE, FLIP_AND_SAMPLE = 0, 1  # streams of random numbers
 LONGEST_TMPDIR = 70  # bytes; torch's loading processes pass memory over a socket there, whose name has at most 103
-POOL = 4  # batches: less padding than 5% of VOC's pixels at batch 16, and neighbors still change by chance
 
 
 @dataclass(frozen=True)
@@ -41,31 +39,6 @@ class Source:
     pictures: list[Path]
     params: Params
     cache: PictureCache | None = None
-
-
-def plan_epoch(source: Source, indices: np.ndarray, phase: int, epoch: int) -> list[np.ndarray]:
-    """Return the image indices of each batch of an epoch; every image is used once.
-
-    Images are shuffled and, up to `POOL` batches of one orientation at a time, batched with those of about their shape,
-    so that little is padded. The last batch of each orientation may be smaller; batches of one are a plain shuffle.
-    """
-    train = source.params.train
-    rng = np.random.default_rng((train.seed, SHUFFLE, phase, epoch))
-    shuffled = rng.permutation(indices)
-    if train.batch_size == 1:
-        return list(shuffled[:, None])
-    size = source.targets.size
-    upright = size[shuffled, 1] > size[shuffled, 0]
-    batches = []
-    for group in (shuffled[~upright], shuffled[upright]):
-        batches_per_pool = min(POOL, max(1, len(group) // (POOL * train.batch_size)))  # few images: few neighbors
-        for pool in _cut(group, batches_per_pool * train.batch_size):
-            batches += _cut(pool[order_by_shape(size[pool])], train.batch_size)
-    return [batches[i] for i in rng.permutation(len(batches))]
-
-
-def _cut(indices: np.ndarray, length: int) -> list[np.ndarray]:
-    return [indices[i : i + length] for i in range(0, len(indices), length)]
 
 
 class EpochBatches(Dataset[Any]):

@@ -20,9 +20,10 @@ from frcnn.data.voc.annotation import Annotation
 from frcnn.detector.interfaces import Learner, Weights
 from frcnn.messages import differences, first_few
 from frcnn.params.training import Phase, Train
-from frcnn.training.batches import EpochBatches, Source, loader, plan_epoch
+from frcnn.training.batches import EpochBatches, Source, loader
 from frcnn.training.checkpoint import load_checkpoint, save_checkpoint
 from frcnn.training.log import Log
+from frcnn.training.plan import plan_epoch
 from frcnn.training.schedule import learning_rate
 from frcnn.training.validation import split_held_out, validate
 
@@ -142,7 +143,7 @@ def _train_epoch(
     on_step: Callable[[Report], None],
     should_stop: Callable[[], bool],
 ) -> None:
-    plan = plan_epoch(job.source, indices, job.number, state.epoch)
+    plan = plan_epoch(job.source.targets.size, job.train, indices, job.number, state.epoch)
     share = (distributed.rank(), distributed.world())
     batches = EpochBatches(job.source, plan, (job.number, state.epoch), learner.to_inputs, share)
     saved = time.monotonic()

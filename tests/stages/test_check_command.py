@@ -1,9 +1,12 @@
+import shlex
 from pathlib import Path
 
 import pytest
 import typer
 
+from frcnn.advice import timing
 from frcnn.errors import UserError
+from frcnn.params import load_params
 from frcnn.sources.synthetic import draw_dataset
 from stages import check
 from tests.factories import ROOT
@@ -88,3 +91,35 @@ def test_every_problem_is_listed_with_its_place(dataset: Path, capsys: pytest.Ca
     assert ["missing", "picture", "refuse", "1", "add"] in totals
     assert ["unknown", "class", "refuse", "5", "add"] in totals
     assert lines[-1].endswith("training would refuse it")
+
+
+def test_the_figures_of_the_training_split(dataset: Path, capsys: pytest.CaptureFixture) -> None:
+    """Objects of at most 100 px on pictures that become 3.75 times as large, with the paper's anchors."""
+    assert exit_code(dataset) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines[lines.index(next(li for li in lines if "after resizing" in li)) : -1])) <= 110
+    figures = "\n".join(lines)
+    for words in ("64 to 128", "2:3 to 3:2", "circle", "anchor coverage: of ", "median object: ", "padding: 0.0%"):
+        assert words in figures
+
+
+def test_no_figures_of_a_split_that_shows_nothing(dataset: Path, capsys: pytest.CaptureFixture) -> None:
+    for path in (dataset / "Annotations").iterdir():
+        path.write_text("<annotation></annotation>")
+    assert exit_code(dataset) == 0
+    assert "anchor coverage" not in capsys.readouterr().out
+
+
+def test_parameters_that_fit_can_be_pasted(
+    dataset: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timing, "time_training", lambda *_: timing.Timing(1.5, 200, 900.0, (160, 224), "cpu, float32"))
+    check.run(dataset, PARAMS, ["model.weights=none", "model.freeze_at=0"], workers=2, fit=True)
+    lines = capsys.readouterr().out.splitlines()
+    (options,) = [line for line in lines if line.startswith("-S ")]
+    params = load_params(PARAMS, shlex.split(options)[1::2])
+    assert (params.train_phase1.epochs, params.train_phase2.epochs) == (71, 29)
+    assert all(len(line) <= 80 for line in lines[lines.index("Proposals".ljust(80)) : lines.index(options)])
+    assert "objects are too few to fit anchors to" in lines[-3]
+    assert lines[-2].startswith("a training step of 1 image, 160 x 224 px: 1.50 s (cpu, float32), at most 900 MiB")
+    assert lines[-1] == "an epoch of 200 steps: 5.0 min; 14 epochs: 70.0 min"

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,8 +15,9 @@ from frcnn.data.voc.annotation import Annotation
 from frcnn.detector.batch import Batch
 from frcnn.errors import UserError
 from frcnn.params import Params
-from frcnn.training.batches import EpochBatches, Source, loader, plan_epoch
+from frcnn.training.batches import EpochBatches, Source, loader
 from frcnn.training.picture_cache import PictureCache
+from frcnn.training.plan import plan_epoch
 from tests.factories import change, grid_of, one_map
 
 SIZES = [(160, 176), (200, 160), (160, 160), (160, 208), (192, 160), (161, 160), (224, 160)]
@@ -49,7 +49,7 @@ def unchanged(batch: Batch) -> Batch:
 
 
 def epoch(source: Source, number: int = 0, phase: int = 1) -> EpochBatches:
-    plan = plan_epoch(source, np.arange(len(source.targets)), phase, number)
+    plan = plan_epoch(source.targets.size, source.params.train, np.arange(len(source.targets)), phase, number)
     return EpochBatches(source, plan, (phase, number), unchanged)
 
 
@@ -177,8 +177,7 @@ def test_little_is_padded(params: Params) -> None:
     odd = np.stack([rng.integers(750, 1000, 12), np.full(12, 600)], 1)
     drawn = rng.permutation(np.concatenate([sizes, odd]).repeat(40, 0))
     params = change(params, {"train.batch_size": 16})
-    source = Source(SimpleNamespace(size=drawn), [], params)  # type: ignore[arg-type]
-    plan = plan_epoch(source, np.arange(len(drawn)), 1, 0)
+    plan, other = (plan_epoch(drawn, params.train, np.arange(len(drawn)), 1, epoch) for epoch in (0, 1))
     padded = sum(len(batch) * drawn[batch].max(0).prod() for batch in plan)
     assert 1 - drawn.prod(1).sum() / padded < 0.05
-    assert len({tuple(sorted(batch)) for batch in plan + plan_epoch(source, np.arange(len(drawn)), 1, 1)}) > len(plan)
+    assert len({tuple(sorted(batch)) for batch in plan + other}) > len(plan)
