@@ -29,8 +29,8 @@ def print_figures(annotations: Sequence["Annotation"], class_names: Sequence[str
     _say_sums(figures, params)
 
 
-def print_fit(dataset: "VocDataset", params: "Params", workers: int) -> None:
-    """Print proposals for other parameters, and how long training takes with the present ones.
+def print_fit(dataset: "VocDataset", params: "Params", workers: int) -> "Params":
+    """Print proposals for other parameters and how long training takes with them; return the parameters with them.
 
     Raises:
         UserError: there is no such split, it has no picture to be read, or no step can be timed.
@@ -48,9 +48,10 @@ def print_fit(dataset: "VocDataset", params: "Params", workers: int) -> None:
         say("no other parameters are proposed")
     for remark in advice.remarks:
         say(remark)
-    annotations, names = read_training(dataset, params, workers)
+    annotations, names = read_training(dataset, advice.params, workers)
     if annotations:
-        _say_timing(time_training(dataset.root, annotations, names, params), params)
+        _say_timing(time_training(dataset.root, annotations, names, advice.params), advice.params)
+    return advice.params
 
 
 def _coverage_table(title: str, figures: "Figures") -> "Table":
