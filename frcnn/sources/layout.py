@@ -6,12 +6,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from frcnn.data.voc.dataset import SETS, VOC_CLASSES, VocDataset, read_names
-from frcnn.data.voc.inside import require_inside
+from frcnn.data.voc.inside import require_plain, walk
 from frcnn.errors import UserError
 from frcnn.files import write_text
+from frcnn.messages import cut, first_few
+from frcnn.params import Download
 
 PARTS = ("Annotations", "JPEGImages")
 MARKER = ".frcnn-dataset"  # tells a folder that may be replaced from a user's own
+MENDS = {  # of files that are missing
+    "picture and annotation": "write one picture per line, its path below JPEGImages without extension",
+    "picture": "add them",
+    "annotation": "add them, without <object> where a picture shows none",
+}
 Progress = Callable[[int, int | None], None]
 
 
@@ -40,30 +47,41 @@ def is_listed(folder: Path) -> bool:
 def install(
     sources: Sequence[VocDataset],
     folder: Path,
-    class_names: Sequence[str] | None = None,
+    download: Download = Download(),  # noqa: B008, frozen
     voc: bool = False,
     on_progress: Progress | None = None,
-) -> None:
+) -> list[str]:
     """Join datasets in `folder`: hard links to the pictures and annotations that a split lists, splits, classes.txt.
 
-    Splits of one name are concatenated in the order of `sources`. Pictures and annotations that are missing stay
-    missing; reading the dataset reports them.
+    Splits of one name are concatenated in the order of `sources`.
 
     Args:
         sources: datasets to join.
         folder: where to write; created.
-        class_names: in order; None: VOC's twenty if `voc` and there are no others, else those of the annotations,
-            sorted.
+        download: names of the classes, and what to do with ids of which a file is missing. Without names they are VOC's
+            twenty if `voc` and there are no others, else those of the annotations, sorted.
         voc: whether this is PASCAL VOC.
         on_progress: called with (pictures done, pictures in all).
 
+    Returns:
+        What was left out, a line each.
+
     Raises:
-        UserError: an id in two of the sources, an id or a link that leads outside, no class at all or one twice.
+        UserError: an id in two of the sources, ids that lead outside or of which a file is missing, nothing that is
+            listed, no class at all or one twice.
     """
     for part in (*PARTS, SETS):
         (folder / part).mkdir(parents=True, exist_ok=True)
-    splits = [{split: _ids(source, split) for split in source.split_names} for source in sources]
+    missing = [_missing(source) for source in sources]
+    if any(missing) and download.missing == "refuse":
+        raise UserError(*(line for each in zip(sources, missing, strict=True) for line in _refusals(*each)))
+    splits = [
+        {split: [each for each in _ids(source, split) if each not in absent] for split in source.split_names}
+        for source, absent in zip(sources, missing, strict=True)
+    ]
     owners = _owners(sources, splits)
+    if not owners:
+        raise UserError(f"{sources[0].root}/{SETS}: no list names a picture that is there; write one id per line")
     for done, (image_id, source) in enumerate(owners.items(), 1):
         _link_all(image_id, source, folder)
         if on_progress:
@@ -71,17 +89,25 @@ def install(
     for split in dict.fromkeys(split for lists in splits for split in lists):
         lines = [image_id for lists in splits for image_id in lists.get(split, [])]
         write_text(folder / SETS / f"{split}.txt", "".join(f"{line}\n" for line in lines))
-    listed = class_names or (None if voc else _listed_classes(sources))
-    names = listed or _annotated_classes(VocDataset(folder), list(owners), voc)
+    names = download.classes or (None if voc else _listed_classes(sources)) or _annotated_classes(sources, owners, voc)
     write_text(folder / "classes.txt", "".join(f"{name}\n" for name in names))
     read_names(folder / "classes.txt")
+    return [f"listed ids without picture or annotation, left out: {sum(map(len, missing))}"] if any(missing) else []
+
+
+def missing_error(root: Path, what: str, places: Sequence[str], mend: str) -> UserError:
+    """Return the exception for what lists name and is not there, with the places that name it."""
+    return UserError(
+        f"{root}: {len(places)} listed, {what} missing: {first_few(places)}; "
+        f"{mend}, or leave them out with download.missing: drop"
+    )
 
 
 def _roots(folder: Path) -> list[VocDataset]:
     roots = []
-    for parent, folders, _ in os.walk(folder):
+    for parent, folders, _ in walk(folder):
         if set(PARTS) <= set(folders):
-            roots.append(Path(parent))
+            roots.append(parent)
             folders.clear()
     return [VocDataset(root) for root in sorted(roots)]
 
@@ -89,6 +115,25 @@ def _roots(folder: Path) -> list[VocDataset]:
 def _ids(source: VocDataset, split: str) -> list[str]:
     """Return the ids of a split without the second of a duplicate; a split may be empty."""
     return list(dict.fromkeys(image_id for _, image_id in source.split_lines(split)))
+
+
+def _missing(source: VocDataset) -> dict[str, tuple[str, str]]:
+    """Return the listed ids of which a file is missing: what is missing, and the place that lists it."""
+    found: dict[str, tuple[str, str]] = {}
+    for split in source.split_names:
+        for number, image_id in source.split_lines(split):
+            there = {"picture": image_id in source.pictures, "annotation": source.annotation_path(image_id).exists()}
+            if what := " and ".join(file for file, is_there in there.items() if not is_there):
+                found.setdefault(image_id, (what, f"{source.split_path(split).name} line {number} ({cut(image_id)})"))
+    return found
+
+
+def _refusals(source: VocDataset, missing: dict[str, tuple[str, str]]) -> list[str]:
+    """Return a line for each sort of missing files."""
+    sorts = {sort: [place for what, place in missing.values() if what == sort] for sort in MENDS}
+    return [
+        str(missing_error(source.root / SETS, sort, places, MENDS[sort])) for sort, places in sorts.items() if places
+    ]
 
 
 def _owners(sources: Sequence[VocDataset], splits: Sequence[dict[str, list[str]]]) -> dict[str, VocDataset]:
@@ -104,11 +149,11 @@ def _owners(sources: Sequence[VocDataset], splits: Sequence[dict[str, list[str]]
 
 
 def _link_all(image_id: str, source: VocDataset, folder: Path) -> None:
-    annotation = source.root / "Annotations" / f"{image_id}.xml"
-    for path in (*source.pictures.get(image_id, []), annotation):
-        require_inside(source.root, path)
-        if path.exists():
-            link_or_copy(path, folder / path.relative_to(source.root))
+    targets = {path: folder / path.relative_to(source.root) for path in source.pictures[image_id]}
+    targets[source.annotation_path(image_id)] = folder / "Annotations" / f"{image_id}.xml"
+    for path, target in targets.items():
+        require_plain(path)
+        link_or_copy(path, target)
 
 
 def link_or_copy(source: Path, target: Path) -> None:
@@ -125,14 +170,11 @@ def _listed_classes(sources: Sequence[VocDataset]) -> list[str]:
     return sources[0].class_names if len(sources) == 1 and (sources[0].root / "classes.txt").exists() else []
 
 
-def _annotated_classes(dataset: VocDataset, image_ids: list[str], voc: bool) -> list[str]:
-    annotations = dataset.root / "Annotations"
-    if not any((annotations / f"{image_id}.xml").exists() for image_id in image_ids):
-        missing = f"{annotations}/{image_ids[0]}.xml"
-        raise UserError(f"{missing}: no such file, nor one of any other id; ids in {SETS} have no extension")
-    names = dataset.annotated_class_names(image_ids)
+def _annotated_classes(sources: Sequence[VocDataset], owners: dict[str, VocDataset], voc: bool) -> list[str]:
+    ids = {source: [image_id for image_id, owner in owners.items() if owner is source] for source in sources}
+    names = sorted({name for source in sources for name in source.annotated_class_names(ids[source])})
     if voc and set(names) <= set(VOC_CLASSES):
         return VOC_CLASSES
     if not names:
-        raise UserError(f"{annotations}: no object in any annotation; name the classes in download.classes")
+        raise UserError(f"{sources[0].root}: no object in any annotation; name the classes in download.classes")
     return names

@@ -94,7 +94,11 @@ def test_an_address(tmp_path: Path, archive: Path, mirror: str, capsys: pytest.C
 
 def test_voc2007_and_2012_from_a_mirror(tmp_path: Path, mirror: str) -> None:
     digests = []
-    contents = [("VOC2007", {"train", "val", "trainval"}), ("VOC2007", {"test"}), ("VOC2012", {"train", "trainval"})]
+    contents = [
+        ("VOC2007", {"train", "val", "trainval"}),
+        ("VOC2007", {"test"}),
+        ("VOC2012", {"train", "val", "trainval"}),
+    ]
     for seed, (published, (inside, splits)) in enumerate(
         zip([*VOC["voc2007"], *VOC["voc2012"]], contents, strict=True)
     ):

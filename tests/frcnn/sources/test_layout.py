@@ -9,6 +9,7 @@ from frcnn.data.checks import check_dataset
 from frcnn.data.voc.dataset import VOC_CLASSES, VocDataset
 from frcnn.errors import UserError
 from frcnn.files import atomic_folder
+from frcnn.params import Download
 from frcnn.sources.layout import MARKER, find_roots, install
 from frcnn.sources.shapes import CLASSES
 from frcnn.sources.synthetic import draw_dataset
@@ -127,7 +128,7 @@ def test_ids_that_lead_outside_are_refused(tmp_path: Path, line: str) -> None:
 )
 def test_class_lists(tmp_path: Path, given: list[str] | None, voc: bool, expected: list[str]) -> None:
     draw_dataset(tmp_path / "source", 10, 10, 10, 1)
-    install([VocDataset(tmp_path / "source")], tmp_path / "dataset", given, voc)
+    install([VocDataset(tmp_path / "source")], tmp_path / "dataset", Download(classes=given), voc)
     assert VocDataset(tmp_path / "dataset").class_names == expected
 
 
