@@ -50,7 +50,7 @@ def first_few(names: Sequence[str], limit: int = 3, separator: str = ", ") -> st
     return separator.join(names[:limit]) + (f"{separator}and {rest} more" if rest > 0 else "")
 
 
-def first_lines(lines: Sequence[str], limit: int = 30) -> list[str]:
+def cut_lines(lines: Sequence[str], limit: int = 30) -> list[str]:
     """Return the first lines of a long message, and one that says how many more there are."""
     return [*lines[:limit], *([f"and {len(lines) - limit} more such lines"] if len(lines) > limit else [])]
 

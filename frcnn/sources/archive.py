@@ -27,7 +27,7 @@ SIGNATURES = {  # of archives that are not read
     b"Rar!\x1a\x07": "RAR", b"7z\xbc\xaf\x27\x1c": "7z", b"\x28\xb5\x2f\xfd": "Zstandard", b"\x1f\x9d": "compress",
     b"\x04\x22\x4d\x18": "LZ4", b"LZIP": "lzip", b"MSCF": "CAB",
 }  # fmt: skip
-BOXES = re.compile("[\u2500-\u259f]")  # what cp437 has in place of most letters of other encodings
+NO_LATIN = re.compile("[^\0-\x7f\u00c0-\u024f]")  # what most letters of other encodings are in cp437
 UTF8 = 0x800  # flag of a zip's member
 Progress = Callable[[int, int | None], None]
 
@@ -47,12 +47,6 @@ def unpack(archive: Path, folder: Path, on_progress: Progress | None = None) -> 
     """
     if not archive.is_file():
         raise UserError(f"{archive}: no such archive")
-    with archive.open("rb") as file:
-        start = file.read(8)
-    if kind := next((kind for signature, kind in SIGNATURES.items() if start.startswith(signature)), None):
-        raise UserError(
-            f"{archive}: {kind} is not read; unpack it, or make a .zip, .tar, .tar.gz, .tar.bz2 or .tar.xz of it"
-        )
     report = on_progress or _ignore
     try:
         folder.mkdir(parents=True)
@@ -64,10 +58,18 @@ def unpack(archive: Path, folder: Path, on_progress: Progress | None = None) -> 
         shutil.rmtree(folder, ignore_errors=True)
         # An error of bzip2 or gzip is an OSError too, without a number; EINVAL: an offset in the file is negative.
         if isinstance(error, DAMAGED) or (isinstance(error, OSError) and error.errno in (None, errno.EINVAL)):
-            raise UserError(f"{archive}: truncated, damaged or no archive: {error}; fetch it again") from error
+            raise _refusal(archive, error) from error
         if isinstance(error, OSError):
             raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from error
         raise
+
+
+def _refusal(archive: Path, error: BaseException) -> UserError:
+    with archive.open("rb") as file:
+        start = file.read(8)
+    if kind := next((kind for signature, kind in SIGNATURES.items() if start.startswith(signature)), None):
+        return UserError(f"{archive}: {kind} is not read; make a .zip, .tar, .tar.gz, .tar.bz2 or .tar.xz of its files")
+    return UserError(f"{archive}: truncated, damaged or no archive: {error}; fetch it again")
 
 
 class _Member(tarfile.TarInfo):
@@ -126,7 +128,7 @@ def _mend_names(archive: Path, members: list[zipfile.ZipInfo]) -> None:
         encoding = "utf-8"
     except UnicodeDecodeError:
         encoding = "cp437"
-        if odd := next((each for each in unstated if BOXES.search(each.filename)), None):
+        if odd := next((each for each in unstated if NO_LATIN.search(each.filename)), None):
             raise UserError(
                 f"{archive}: member {odd.filename}: name in an unknown encoding; pack the files again with names in "
                 "UTF-8, or unpack the archive where it was made and name the folder"

@@ -8,7 +8,7 @@ from frcnn.data.voc.dataset import SETS, read_names
 from frcnn.data.voc.inside import bad_id, require_plain
 from frcnn.errors import UserError
 from frcnn.files import write_text
-from frcnn.messages import first_few, first_lines, shorten
+from frcnn.messages import first_few, cut_lines, shorten
 from frcnn.params import Download, Splits
 from frcnn.sources.found import Found
 from frcnn.sources.layout import PARTS, Progress, link_or_copy, missing_error
@@ -124,7 +124,7 @@ def image_ids(found: Found) -> dict[PurePosixPath, str]:
         if (what := f"{shorten(name)} begins or ends with a blank" if name != name.strip() else bad_id(name))
     ]
     if bad:
-        raise UserError(*first_lines(bad))
+        raise UserError(*cut_lines(bad))
     return dict(zip(paths, names, strict=True))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from frcnn.data.voc.inside import bad_id, read_text
 from frcnn.errors import UserError
-from frcnn.messages import first_lines, shorten
+from frcnn.messages import cut_lines, shorten
 
 FLAGGED = re.compile(r"(.*\S)\s+(?:-1|0|1)")  # "000012 -1", as in per-class lists
 QUOTED = re.compile(r"""(["'])(.+)\1""")
@@ -55,7 +55,7 @@ def read_ids(path: Path, known: Collection[str], suffixes: Collection[str]) -> L
         elif what := bad_id(ids[-1][1]):
             errors.append(f"{path}: line {number}: id {what}; correct the line")
     if errors:
-        raise UserError(*first_lines(errors))
+        raise UserError(*cut_lines(errors))
     return ids
 
 
