@@ -8,7 +8,7 @@ from frcnn.data.voc.dataset import SETS, read_names
 from frcnn.data.voc.inside import bad_id, require_plain
 from frcnn.errors import UserError
 from frcnn.files import write_text
-from frcnn.messages import first_few, cut_lines, shorten
+from frcnn.messages import cut_lines, first_few, shorten
 from frcnn.params import Download, Splits
 from frcnn.sources.found import Found
 from frcnn.sources.layout import PARTS, Progress, link_or_copy, missing_error

@@ -47,7 +47,7 @@ def is_listed(folder: Path) -> bool:
 def install(
     sources: Sequence[VocDataset],
     folder: Path,
-    download: Download = Download(),  # noqa: B008, frozen
+    download: Download = Download(),
     voc: bool = False,
     on_progress: Progress | None = None,
 ) -> list[str]:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
 
-from frcnn.data.voc.inside import bad_id, read_text
+from frcnn.data.voc.inside import LONGEST_PATH, bad_id, read_text
 from frcnn.errors import UserError
 from frcnn.messages import cut_lines, shorten
 
@@ -65,13 +65,15 @@ def _known_id(text: str, known: Collection[str], suffixes: Collection[str]) -> s
 
 def _first_columns(line: str, known: Collection[str], suffixes: Collection[str]) -> dict[str, None]:
     """Return the known ids that the line begins with."""
-    found = [_known_id(line[: match.start()], known, suffixes) for match in SEPARATOR.finditer(line)]
+    found = [_known_id(line[: match.start()], known, suffixes) for match in SEPARATOR.finditer(line[:LONGEST_PATH])]
     return dict.fromkeys(filter(None, found))
 
 
 def _meanings(text: str, suffixes: Collection[str]) -> Iterator[str]:
     """Yield the ids that a text may stand for, the likeliest first."""
     yield text
+    if len(text) > LONGEST_PATH:
+        return
     text = text.rstrip(",; \t")
     quoted = QUOTED.fullmatch(text)
     path = PurePosixPath((quoted[2].strip() if quoted else text).replace("\\", "/"))

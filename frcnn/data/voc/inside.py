@@ -13,6 +13,7 @@ from frcnn.errors import UserError
 from frcnn.messages import has_control_characters, shorten
 
 LONGEST_NAME = 251  # bytes that leave room for ".xml" in the 255 that file systems allow
+LONGEST_PATH = 2000  # characters of an id with its folders
 
 
 def walk(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
@@ -80,6 +81,8 @@ def bad_name(name: str) -> str | None:
     """Return what is wrong with the id of an image or the name of a class, or nothing."""
     if has_control_characters(name):
         return f"{shorten(name)} has control characters"
+    if len(name) > LONGEST_PATH:
+        return f"{shorten(name)} is longer than {LONGEST_PATH} characters"
     if any(len(part.encode()) > LONGEST_NAME for part in name.split("/")):
         return f"{shorten(name)} is longer than {LONGEST_NAME} bytes"
     return None

@@ -292,6 +292,15 @@ def test_class_names_that_are_refused(tmp_path: Path, name: str) -> None:
     assert "classes.txt: class " in refusal(lambda: read_names(tmp_path / "classes.txt"))
 
 
+@pytest.mark.parametrize(
+    "line", ["/a" * 5_000_000, "b " * 5_000_000, '"' * 10_000_000, "../" * 3_000_000, "JPEGImages/" * 999_999]
+)
+def test_enormous_lines(tmp_path: Path, line: str) -> None:
+    root = write_voc(tmp_path / "d", {"a": ""})
+    write_list(root, f"{line}\n")
+    assert "trainval.txt: line 1: id " in refusal(lambda: VocDataset(root).split("trainval"))
+
+
 def test_a_split_outside_is_refused(tmp_path: Path) -> None:
     root = write_voc(tmp_path / "d", {"a": ""})
     (tmp_path / "secret.txt").write_text("password\n")
