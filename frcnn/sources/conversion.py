@@ -37,7 +37,7 @@ def install_foreign(
             have, no class, or too few pictures to split.
     """
     if found.missing and download.missing == "refuse":
-        raise missing_error(found.root, "picture", found.missing, "add them")
+        raise missing_error(found.root, "no picture", found.missing, "add them")
     found.notes["listed pictures that are not there, left out"] += len(found.missing)
     for part in (*PARTS, SETS):
         (folder / part).mkdir(parents=True, exist_ok=True)

@@ -14,10 +14,10 @@ from frcnn.params import Download
 
 PARTS = ("Annotations", "JPEGImages")
 MARKER = ".frcnn-dataset"  # tells a folder that may be replaced from a user's own
-MENDS = {  # of files that are missing
-    "picture and annotation": "write one picture per line, its path below JPEGImages without extension",
-    "picture": "add them",
-    "annotation": "add them, without <object> where a picture shows none",
+MENDS = {  # of what a listed image lacks
+    "neither picture nor annotation": "write one picture per line, its path below JPEGImages without extension",
+    "no picture": "add them",
+    "no annotation": "add them, without <object> where a picture shows none",
 }
 Progress = Callable[[int, int | None], None]
 
@@ -96,10 +96,10 @@ def install(
 
 
 def missing_error(root: Path, what: str, places: Sequence[str], mend: str) -> UserError:
-    """Return the exception for what lists name and is not there, with the places that name it."""
+    """Return the exception for images of which something is missing, with the places that list them."""
     return UserError(
-        f"{root}: {len(places)} listed, {what} missing: {first_few(places)}; "
-        f"{mend}, or leave them out with download.missing: drop"
+        f"{root}: {len(places)} listed {'image has' if len(places) == 1 else 'images have'} {what}: "
+        f"{first_few(places)}; {mend}, or leave them out with download.missing: drop"
     )
 
 
@@ -118,12 +118,13 @@ def _ids(source: VocDataset, split: str) -> list[str]:
 
 
 def _missing(source: VocDataset) -> dict[str, tuple[str, str]]:
-    """Return the listed ids of which a file is missing: what is missing, and the place that lists it."""
+    """Return the listed ids of which a file is missing: the key of `MENDS`, and the place that lists it."""
     found: dict[str, tuple[str, str]] = {}
     for split in source.split_names:
         for number, image_id in source.split_lines(split):
-            there = {"picture": image_id in source.pictures, "annotation": source.annotation_path(image_id).exists()}
-            if what := " and ".join(file for file, is_there in there.items() if not is_there):
+            picture, annotation = image_id in source.pictures, source.annotation_path(image_id).exists()
+            if not (picture and annotation):
+                what = "no annotation" if picture else "no picture" if annotation else "neither picture nor annotation"
                 found.setdefault(image_id, (what, f"{source.split_path(split).name} line {number} ({cut(image_id)})"))
     return found
 

@@ -81,7 +81,7 @@ def test_listed_files_that_are_missing(tmp_path: Path, capsys: pytest.CaptureFix
     with pytest.raises(UserError) as caught:
         run(tmp_path / "dataset", archive)
     assert str(caught.value).startswith(
-        "a.tar/Mine/ImageSets/Main: 2 listed, picture and annotation missing: trainval.txt line 4 (val_00001), trainval"
+        "a.tar/Mine/ImageSets/Main: 2 listed images have neither picture nor annotation: trainval.txt line 4 (val_0000"
     )
     assert not (tmp_path / "dataset").exists()
     run(tmp_path / "dataset", archive, "download.missing=drop")

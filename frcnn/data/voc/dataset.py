@@ -48,19 +48,6 @@ class VocDataset:
         """The pictures below JPEGImages by image id; several of one id in the order of `EXTENSIONS`."""
         return self._by_id("JPEGImages", *EXTENSIONS)
 
-    @cached_property
-    def _annotations(self) -> dict[str, list[Path]]:
-        return self._by_id("Annotations", ".xml")
-
-    def _by_id(self, folder: str, *suffixes: str) -> dict[str, list[Path]]:
-        found: dict[str, list[Path]] = {}
-        for path in sorted(parent / name for parent, _, names in walk(self.root / folder) for name in names):
-            if path.suffix.lower() in suffixes and path.exists():
-                found.setdefault(path.relative_to(self.root / folder).with_suffix("").as_posix(), []).append(path)
-        for paths in found.values():
-            paths.sort(key=lambda path: suffixes.index(path.suffix.lower()))
-        return found
-
     def annotation_path(self, image_id: str) -> Path:
         """Return the annotation of an image, ID.xml or ID.XML, whether it is there or not."""
         return self._annotations.get(image_id, [self.root / "Annotations" / f"{image_id}.xml"])[-1]
@@ -69,11 +56,6 @@ class VocDataset:
     def split_names(self) -> list[str]:
         """The splits in ImageSets/Main, sorted, without VOC's per-class lists such as cat_train.txt."""
         return sorted(name for name in self._lists if not self._is_per_class(name))
-
-    @cached_property
-    def _lists(self) -> dict[str, Path]:
-        paths = sorted(path for path in (self.root / SETS).glob("*") if path.suffix.lower() == ".txt")
-        return {path.stem: path for path in paths if not is_hidden(path.name)}
 
     def split_path(self, split: str) -> Path:
         """Return the file that lists the ids of a split, whether it is there or not."""
@@ -176,6 +158,26 @@ class VocDataset:
                 content = path.read_bytes() if path.is_file() else b""
                 digest.update(f"{len(content)}\n".encode() + content)
         return digest.hexdigest()
+
+    @cached_property
+    def _annotations(self) -> dict[str, list[Path]]:
+        return self._by_id("Annotations", ".xml")
+
+    def _by_id(self, folder: str, *suffixes: str) -> dict[str, list[Path]]:
+        found: dict[str, list[Path]] = {}
+        for parent, _, names in walk(self.root / folder):
+            above = parent.relative_to(self.root / folder)
+            for path in (parent / name for name in names):
+                if path.suffix.lower() in suffixes and path.exists():
+                    found.setdefault((above / path.stem).as_posix(), []).append(path)
+        for paths in found.values():
+            paths.sort(key=lambda path: suffixes.index(path.suffix.lower()))
+        return found
+
+    @cached_property
+    def _lists(self) -> dict[str, Path]:
+        paths = sorted(path for path in (self.root / SETS).glob("*") if path.suffix.lower() == ".txt")
+        return {path.stem: path for path in paths if not is_hidden(path.name)}
 
     def _read_split_lines(self, split: str) -> list[tuple[int, str]]:
         path = self._lists.get(split)

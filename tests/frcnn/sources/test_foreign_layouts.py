@@ -183,9 +183,9 @@ def coco_without_pictures(root: Path) -> None:
 @pytest.mark.parametrize(
     ("write", "places"),
     [
-        (coco_without_pictures, '5 listed, picture missing: labels.json: id "x0" (x/0.jpg), labels.json: id "x1" '
+        (coco_without_pictures, '5 listed images have no picture: labels.json: id "x0" (x/0.jpg), labels.json: id "x1" '
          '(x/1.jpg), labels.json: id "x2" (x/2.jpg), and 2 more'),
-        (yolo_lists, "1 listed, picture missing: train.txt: line 3 (images/none.jpg)"),
+        (yolo_lists, "1 listed image has no picture: train.txt: line 3 (images/none.jpg)"),
     ],
 )  # fmt: skip
 def test_listed_pictures_that_are_missing_are_refused(

@@ -122,12 +122,12 @@ def test_listed_files_that_are_missing_are_refused_at_once(tmp_path: Path) -> No
     first, second, third = caught.value.args
     lists, mend = tmp_path / "a/ImageSets/Main", "or leave them out with download.missing: drop"
     assert first == (
-        f"{lists}: 1 listed, picture and annotation missing: trainval.txt line 4 (val_00001); write one picture per "
-        f"line, its path below JPEGImages without extension, {mend}"
+        f"{lists}: 1 listed image has neither picture nor annotation: trainval.txt line 4 (val_00001); write one "
+        f"picture per line, its path below JPEGImages without extension, {mend}"
     )
-    assert second == f"{lists}: 1 listed, picture missing: train.txt line 1 (train_00001); add them, {mend}"
+    assert second == f"{lists}: 1 listed image has no picture: train.txt line 1 (train_00001); add them, {mend}"
     places = ", ".join(f"test.txt line {3 + number} (gone {number})" for number in range(3))
-    assert f"b/ImageSets/Main: 5 listed, picture and annotation missing: {places}, and 2 more; " in third
+    assert f"b/ImageSets/Main: 5 listed images have neither picture nor annotation: {places}, and 2 more; " in third
 
 
 def test_listed_files_that_are_missing_may_be_left_out(tmp_path: Path) -> None:
