@@ -40,7 +40,7 @@ def read_labels(files: Files, paths: list[PurePosixPath]) -> Found:
     """
     found = Found("YOLO", files.root)
     tree: dict[str, Any] = {}
-    if paths[0].suffix in (".yaml", ".yml"):
+    if paths[0].suffix.lower() in (".yaml", ".yml"):
         tree = parse_yaml(files.read(paths[0]), str(files.root / paths[0]), ForeignLoader)
         if not isinstance(tree, dict):
             raise UserError(f"{files.root / paths[0]}: no mapping; write train, val and names")

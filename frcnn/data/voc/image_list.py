@@ -15,7 +15,7 @@ from frcnn.messages import cut_lines, shorten
 FLAGGED = re.compile(r"(.*\S)\s+(?:-1|0|1)")  # "000012 -1", as in per-class lists
 QUOTED = re.compile(r"""(["'])(.+)\1""")
 SEPARATOR = re.compile(r"[\s,;]+")
-OUTSIDE = re.compile(r"/|[A-Za-z]:|\.\./")
+OUTSIDE = re.compile(r"/|[A-Za-z]:/|\.\./")
 FOLDERS = ("jpegimages", "annotations")
 Lines = list[tuple[int, str]]
 
@@ -46,9 +46,10 @@ def read_ids(path: Path, known: Collection[str], suffixes: Collection[str]) -> L
     if is_flagged(lines):
         lines = [(n, line if line in known else FLAGGED.sub(r"\1", line)) for n, line in lines]
     whole = [_known_id(line, known, suffixes) for _, line in lines]
+    columns = not any(whole)  # else a name with blanks that is not there would pass for its first word
     ids, errors = [], []
     for (number, line), image_id in zip(lines, whole, strict=True):
-        first = {} if any(whole) else _first_columns(line, known, suffixes)  # columns are in all lines
+        first = _first_columns(line, known, suffixes) if columns else {}
         ids.append((number, image_id or next(iter(first), line)))
         if len(first) > 1:
             errors.append(f"{path}: line {number}: {shorten(line)} means {' or '.join(first)}; write one id per line")

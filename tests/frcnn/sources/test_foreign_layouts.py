@@ -217,6 +217,16 @@ def test_a_dataset_of_links(tmp_path: Path, write: Callable[[Path], None]) -> No
     assert not any(path.is_symlink() for path in dataset.root.rglob("*"))
 
 
+@pytest.mark.parametrize("write", [coco_roboflow, yolo_roboflow, yolo_classes_txt])
+def test_extensions_in_capitals(tmp_path: Path, write: Callable[[Path], None]) -> None:
+    write(tmp_path / "set")
+    for path in [path for path in (tmp_path / "set").rglob("*.*") if path.name != "classes.txt"]:
+        path.rename(path.with_suffix(path.suffix.upper()))
+    for path in (tmp_path / "set").rglob("*.JSON"):
+        path.write_text(path.read_text().replace(".jpg", ".JPG"))
+    assert boxes_of(installed(tmp_path / "set", tmp_path / "dataset")[0]) == OBJECTS
+
+
 def test_capitals_and_hidden_files(tmp_path: Path) -> None:
     voc_side_by_side(tmp_path / "set")
     for path in list((tmp_path / "set").glob("*.xml")):
