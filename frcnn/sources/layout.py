@@ -4,13 +4,15 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from frcnn.data.voc.dataset import SETS, VOC_CLASSES, VocDataset, read_names
+from frcnn.data.voc.image_list import Lines
 from frcnn.data.voc.inside import require_plain, walk
 from frcnn.errors import UserError
 from frcnn.files import write_text
 from frcnn.messages import cut, first_few
-from frcnn.params import Download
+from frcnn.params import Download, Splits
 
 PARTS = ("Annotations", "JPEGImages")
 MARKER = ".frcnn-dataset"  # tells a folder that may be replaced from a user's own
@@ -20,6 +22,15 @@ MENDS = {  # of what a listed image lacks
     "no annotation": "add them, without <object> where a picture shows none",
 }
 Progress = Callable[[int, int | None], None]
+
+
+class Missing(NamedTuple):
+    """A line of a list of which a file is missing: the id, what it lacks (a key of `MENDS`), the list, the place."""
+
+    image_id: str
+    lacks: str
+    split: str
+    place: str
 
 
 def find_roots(folder: Path) -> list[VocDataset]:
@@ -48,18 +59,21 @@ def install(
     sources: Sequence[VocDataset],
     folder: Path,
     download: Download = Download(),
+    splits: Splits = Splits(),
     voc: bool = False,
     on_progress: Progress | None = None,
 ) -> list[str]:
     """Join datasets in `folder`: hard links to the pictures and annotations that a split lists, splits, classes.txt.
 
-    Splits of one name are concatenated in the order of `sources`.
+    Splits of one name are concatenated in the order of `sources`. Only the lists to train and to test on have to be
+    sound: of others, which no stage reads, what is not there is left out.
 
     Args:
         sources: datasets to join.
         folder: where to write; created.
         download: names of the classes, and what to do with ids of which a file is missing. Without names they are VOC's
             twenty if `voc` and there are no others, else those of the annotations, sorted.
+        splits: names of the lists to train and to test on.
         voc: whether this is PASCAL VOC.
         on_progress: called with (pictures done, pictures in all).
 
@@ -72,27 +86,44 @@ def install(
     """
     for part in (*PARTS, SETS):
         (folder / part).mkdir(parents=True, exist_ok=True)
-    missing = [_missing(source) for source in sources]
-    if any(missing) and download.missing == "refuse":
-        raise UserError(*(line for each in zip(sources, missing, strict=True) for line in _refusals(*each)))
-    splits = [
-        {split: [each for each in _ids(source, split) if each not in absent] for split in source.split_names}
-        for source, absent in zip(sources, missing, strict=True)
+    used = (splits.train, splits.test)
+    read = [_read_lists(source, used) for source in sources]
+    missing = [_missing(*each) for each in zip(sources, read, strict=True)]
+    refusals = [line for source, each in zip(sources, missing, strict=True) for line in _refusals(source, each, used)]
+    if refusals and download.missing == "refuse":
+        raise UserError(*refusals)
+    absent = [{each.image_id for each in found} for found in missing]
+    lists = [
+        {split: list(dict.fromkeys(i for _, i in lines if i not in without)) for split, lines in own.items()}
+        for own, without in zip(read, absent, strict=True)
     ]
-    owners = _owners(sources, splits)
+    owners = _owners(sources, lists)
     if not owners:
         raise UserError(f"{sources[0].root}/{SETS}: no list names a picture that is there; write one id per line")
     for done, (image_id, source) in enumerate(owners.items(), 1):
         _link_all(image_id, source, folder)
         if on_progress:
             on_progress(done, len(owners))
-    for split in dict.fromkeys(split for lists in splits for split in lists):
-        lines = [image_id for lists in splits for image_id in lists.get(split, [])]
+    for split in dict.fromkeys(split for own in lists for split in own):
+        lines = [image_id for own in lists for image_id in own.get(split, [])]
         write_text(folder / SETS / f"{split}.txt", "".join(f"{line}\n" for line in lines))
     names = download.classes or (None if voc else _listed_classes(sources)) or _annotated_classes(sources, owners, voc)
     write_text(folder / "classes.txt", "".join(f"{name}\n" for name in names))
     read_names(folder / "classes.txt")
-    return [f"listed ids without picture or annotation, left out: {sum(map(len, missing))}"] if any(missing) else []
+    without = [
+        f"{split}.txt"
+        for each, own in zip(sources, read, strict=True)
+        for split in each.split_names
+        if split not in own
+    ]
+    return [
+        f"{what}, left out: {said}"
+        for what, said in (
+            ("listed ids without picture or annotation", sum(map(len, absent))),
+            ("lists that name no picture and that no stage reads", first_few(sorted(without))),
+        )
+        if said
+    ]
 
 
 def missing_error(root: Path, what: str, places: Sequence[str], mend: str) -> UserError:
@@ -112,28 +143,42 @@ def _roots(folder: Path) -> list[VocDataset]:
     return [VocDataset(root) for root in sorted(roots)]
 
 
-def _ids(source: VocDataset, split: str) -> list[str]:
-    """Return the ids of a split without the second of a duplicate; a split may be empty."""
-    return list(dict.fromkeys(image_id for _, image_id in source.split_lines(split)))
-
-
-def _missing(source: VocDataset) -> dict[str, tuple[str, str]]:
-    """Return the listed ids of which a file is missing: the key of `MENDS`, and the place that lists it."""
-    found: dict[str, tuple[str, str]] = {}
+def _read_lists(source: VocDataset, used: Sequence[str]) -> dict[str, Lines]:
+    """Return the lines of each split, without lists that no stage reads and that name no picture, as a README.txt."""
+    lists = {}
     for split in source.split_names:
-        for number, image_id in source.split_lines(split):
+        try:
+            lines = source.split_lines(split)
+        except UserError:
+            if split in used:
+                raise
+            continue
+        if split in used or not lines or any(image_id in source.pictures for _, image_id in lines):
+            lists[split] = lines
+    return lists
+
+
+def _missing(source: VocDataset, lists: dict[str, Lines]) -> list[Missing]:
+    found = []
+    for split, lines in lists.items():
+        for number, image_id in lines:
             picture, annotation = image_id in source.pictures, source.annotation_path(image_id).exists()
             if not (picture and annotation):
-                what = "no annotation" if picture else "no picture" if annotation else "neither picture nor annotation"
-                found.setdefault(image_id, (what, f"{source.split_path(split).name} line {number} ({cut(image_id)})"))
+                lacks = "no annotation" if picture else "no picture" if annotation else "neither picture nor annotation"
+                place = f"{source.split_path(split).name} line {number} ({cut(image_id)})"
+                found.append(Missing(image_id, lacks, split, place))
     return found
 
 
-def _refusals(source: VocDataset, missing: dict[str, tuple[str, str]]) -> list[str]:
-    """Return a line for each sort of missing files."""
-    sorts = {sort: [place for what, place in missing.values() if what == sort] for sort in MENDS}
+def _refusals(source: VocDataset, missing: list[Missing], used: Sequence[str]) -> list[str]:
+    """Return a line for each sort of files that are missing for the images of the lists in use."""
+    first: dict[str, Missing] = {}
+    for each in missing:
+        if each.split in used:
+            first.setdefault(each.image_id, each)
+    sorts = {lacks: [each.place for each in first.values() if each.lacks == lacks] for lacks in MENDS}
     return [
-        str(missing_error(source.root / SETS, sort, places, MENDS[sort])) for sort, places in sorts.items() if places
+        str(missing_error(source.root / SETS, lacks, places, MENDS[lacks])) for lacks, places in sorts.items() if places
     ]
 
 

@@ -125,7 +125,7 @@ def test_listed_files_that_are_missing_are_refused_at_once(tmp_path: Path) -> No
         f"{lists}: 1 listed image has neither picture nor annotation: trainval.txt line 4 (val_00001); write one "
         f"picture per line, its path below JPEGImages without extension, {mend}"
     )
-    assert second == f"{lists}: 1 listed image has no picture: train.txt line 1 (train_00001); add them, {mend}"
+    assert second == f"{lists}: 1 listed image has no picture: trainval.txt line 1 (train_00001); add them, {mend}"
     places = ", ".join(f"test.txt line {3 + number} (gone {number})" for number in range(3))
     assert f"b/ImageSets/Main: 5 listed images have neither picture nor annotation: {places}, and 2 more; " in third
 
@@ -133,10 +133,13 @@ def test_listed_files_that_are_missing_are_refused_at_once(tmp_path: Path) -> No
 def test_listed_files_that_are_missing_may_be_left_out(tmp_path: Path) -> None:
     source = remove(draw(tmp_path / "a"), *MISSING)
     remarks = install([source], tmp_path / "dataset", Download(missing="drop"))
-    assert remarks == ["listed ids without picture or annotation, left out: 2"]
-    lists = {split: VocDataset(tmp_path / "dataset").split_lines(split) for split in source.split_names}
+    assert remarks == [
+        "listed ids without picture or annotation, left out: 2",
+        "lists that name no picture and that no stage reads, left out: val.txt",
+    ]
+    lists = {split: VocDataset(tmp_path / "dataset").split_lines(split) for split in ("test", "train", "trainval")}
     rest = [(1, "train_00002"), (2, "train_00003")]
-    assert lists == {"test": [(1, "test_00001")], "train": rest, "trainval": rest, "val": []}
+    assert lists == {"test": [(1, "test_00001")], "train": rest, "trainval": rest}
     assert content(tmp_path / "dataset").keys() >= {"JPEGImages/train_00002.jpg", "Annotations/train_00002.xml"}
     assert "Annotations/train_00001.xml" not in content(tmp_path / "dataset")
 
@@ -148,6 +151,28 @@ def test_lists_of_which_nothing_is_left_are_refused(tmp_path: Path, text: str) -
         path.write_text(text)
     with pytest.raises(UserError, match="a/ImageSets/Main: no list names a picture that is there"):
         install([VocDataset(source)], tmp_path / "dataset", Download(missing="drop"))
+
+
+def test_lists_that_no_stage_reads_need_not_be_sound(tmp_path: Path) -> None:
+    """A file of words is no list; of a list the rest is kept; what training reads is whole."""
+    source = draw(tmp_path / "a")
+    lists = {
+        "README": "Made with a tool.\nSee ../docs\tand more.\n",
+        "val": "gone\nval_00001\n",
+        "words": "some words\n",
+    }
+    for split, text in lists.items():
+        (source / f"ImageSets/Main/{split}.txt").write_text(text)
+    remarks = install([VocDataset(source)], tmp_path / "dataset")
+    assert remarks == [
+        "listed ids without picture or annotation, left out: 1",
+        "lists that name no picture and that no stage reads, left out: README.txt, words.txt",
+    ]
+    assert VocDataset(tmp_path / "dataset").split_names == ["test", "train", "trainval", "val"]
+    assert VocDataset(tmp_path / "dataset").split("val") == ["val_00001"]
+    (source / "ImageSets/Main/test.txt").write_text(lists["README"])
+    with pytest.raises(UserError, match=r"test.txt: line 2: id .* control characters"):
+        install([VocDataset(source)], tmp_path / "again")
 
 
 def test_an_annotation_gets_its_ordinary_name(tmp_path: Path) -> None:
@@ -177,7 +202,7 @@ def test_ids_that_lead_outside_are_refused(tmp_path: Path, line: str) -> None:
 )
 def test_class_lists(tmp_path: Path, given: list[str] | None, voc: bool, expected: list[str]) -> None:
     draw_dataset(tmp_path / "source", 10, 10, 10, 1)
-    install([VocDataset(tmp_path / "source")], tmp_path / "dataset", Download(classes=given), voc)
+    install([VocDataset(tmp_path / "source")], tmp_path / "dataset", Download(classes=given), voc=voc)
     assert VocDataset(tmp_path / "dataset").class_names == expected
 
 
