@@ -2,9 +2,8 @@
 
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from frcnn.data.voc.dataset import SETS, VOC_CLASSES, VocDataset, read_names
 from frcnn.data.voc.image_list import Lines
@@ -16,21 +15,13 @@ from frcnn.params import Download, Splits
 
 PARTS = ("Annotations", "JPEGImages")
 MARKER = ".frcnn-dataset"  # tells a folder that may be replaced from a user's own
-MENDS = {  # of what a listed image lacks
-    "neither picture nor annotation": "write one picture per line, its path below JPEGImages without extension",
-    "no picture": "add them",
-    "no annotation": "add them, without <object> where a picture shows none",
-}
+MENDS = {  # of images: whether the picture and the annotation are there -> what is missing, and the remedy
+    (False, False): ("neither picture nor annotation", "write one picture per line, its path below JPEGImages without "
+                     "extension"),
+    (False, True): ("no picture", "add them"),
+    (True, False): ("no annotation", "add them, without <object> where a picture shows none"),
+}  # fmt: skip
 Progress = Callable[[int, int | None], None]
-
-
-class Missing(NamedTuple):
-    """A line of a list of which a file is missing: the id, what it lacks (a key of `MENDS`), the list, the place."""
-
-    image_id: str
-    lacks: str
-    split: str
-    place: str
 
 
 def find_roots(folder: Path) -> list[VocDataset]:
@@ -89,13 +80,13 @@ def install(
     used = (splits.train, splits.test)
     read = [_read_lists(source, used) for source in sources]
     missing = [_missing(*each) for each in zip(sources, read, strict=True)]
-    refusals = [line for source, each in zip(sources, missing, strict=True) for line in _refusals(source, each, used)]
-    if refusals and download.missing == "refuse":
-        raise UserError(*refusals)
-    absent = [{each.image_id for each in found} for found in missing]
+    if download.missing == "refuse":
+        for_use = [{split: own[split] for split in used if split in own} for own in read]
+        if lines := [line for each in zip(sources, for_use, missing, strict=True) for line in _refusals(*each)]:
+            raise UserError(*lines)
     lists = [
-        {split: list(dict.fromkeys(i for _, i in lines if i not in without)) for split, lines in own.items()}
-        for own, without in zip(read, absent, strict=True)
+        {split: list(dict.fromkeys(i for _, i in lines if i not in absent)) for split, lines in own.items()}
+        for own, absent in zip(read, missing, strict=True)
     ]
     owners = _owners(sources, lists)
     if not owners:
@@ -110,20 +101,15 @@ def install(
     names = download.classes or (None if voc else _listed_classes(sources)) or _annotated_classes(sources, owners, voc)
     write_text(folder / "classes.txt", "".join(f"{name}\n" for name in names))
     read_names(folder / "classes.txt")
-    without = [
+    absent = sum(map(len, missing))
+    others = [
         f"{split}.txt"
         for each, own in zip(sources, read, strict=True)
         for split in each.split_names
         if split not in own
     ]
-    return [
-        f"{what}, left out: {said}"
-        for what, said in (
-            ("listed ids without picture or annotation", sum(map(len, absent))),
-            ("lists that name no picture and that no stage reads", first_few(sorted(without))),
-        )
-        if said
-    ]
+    remarks = [f"listed ids without picture or annotation, left out: {absent}"] if absent else []
+    return remarks + ([f"lists that name no picture, left out: {first_few(others)}"] if others else [])
 
 
 def missing_error(root: Path, what: str, places: Sequence[str], mend: str) -> UserError:
@@ -158,28 +144,23 @@ def _read_lists(source: VocDataset, used: Sequence[str]) -> dict[str, Lines]:
     return lists
 
 
-def _missing(source: VocDataset, lists: dict[str, Lines]) -> list[Missing]:
-    found = []
+def _missing(source: VocDataset, lists: dict[str, Lines]) -> dict[str, tuple[bool, bool]]:
+    """Return the listed images of which a file is missing, with the key of `MENDS`."""
+    ids = {image_id for lines in lists.values() for _, image_id in lines}
+    there = {each: (each in source.pictures, source.annotation_path(each).exists()) for each in ids}
+    return {image_id: files for image_id, files in there.items() if files in MENDS}
+
+
+def _refusals(source: VocDataset, lists: dict[str, Lines], missing: dict[str, tuple[bool, bool]]) -> Iterator[str]:
+    """Yield a line for each sort of files that are missing."""
+    places: dict[str, str] = {}
     for split, lines in lists.items():
+        name = source.split_path(split).name
         for number, image_id in lines:
-            picture, annotation = image_id in source.pictures, source.annotation_path(image_id).exists()
-            if not (picture and annotation):
-                lacks = "no annotation" if picture else "no picture" if annotation else "neither picture nor annotation"
-                place = f"{source.split_path(split).name} line {number} ({cut(image_id)})"
-                found.append(Missing(image_id, lacks, split, place))
-    return found
-
-
-def _refusals(source: VocDataset, missing: list[Missing], used: Sequence[str]) -> list[str]:
-    """Return a line for each sort of files that are missing for the images of the lists in use."""
-    first: dict[str, Missing] = {}
-    for each in missing:
-        if each.split in used:
-            first.setdefault(each.image_id, each)
-    sorts = {lacks: [each.place for each in first.values() if each.lacks == lacks] for lacks in MENDS}
-    return [
-        str(missing_error(source.root / SETS, lacks, places, MENDS[lacks])) for lacks, places in sorts.items() if places
-    ]
+            places.setdefault(image_id, f"{name} line {number} ({cut(image_id)})")
+    for files, (what, mend) in MENDS.items():
+        if found := [place for image_id, place in places.items() if missing.get(image_id) == files]:
+            yield str(missing_error(source.root / SETS, what, found, mend))
 
 
 def _owners(sources: Sequence[VocDataset], splits: Sequence[dict[str, list[str]]]) -> dict[str, VocDataset]:

@@ -135,7 +135,7 @@ def test_listed_files_that_are_missing_may_be_left_out(tmp_path: Path) -> None:
     remarks = install([source], tmp_path / "dataset", Download(missing="drop"))
     assert remarks == [
         "listed ids without picture or annotation, left out: 2",
-        "lists that name no picture and that no stage reads, left out: val.txt",
+        "lists that name no picture, left out: val.txt",
     ]
     lists = {split: VocDataset(tmp_path / "dataset").split_lines(split) for split in ("test", "train", "trainval")}
     rest = [(1, "train_00002"), (2, "train_00003")]
@@ -166,7 +166,7 @@ def test_lists_that_no_stage_reads_need_not_be_sound(tmp_path: Path) -> None:
     remarks = install([VocDataset(source)], tmp_path / "dataset")
     assert remarks == [
         "listed ids without picture or annotation, left out: 1",
-        "lists that name no picture and that no stage reads, left out: README.txt, words.txt",
+        "lists that name no picture, left out: README.txt, words.txt",
     ]
     assert VocDataset(tmp_path / "dataset").split_names == ["test", "train", "trainval", "val"]
     assert VocDataset(tmp_path / "dataset").split("val") == ["val_00001"]
