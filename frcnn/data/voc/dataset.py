@@ -210,7 +210,7 @@ def read_names(path: Path) -> list[str]:
     try:
         names = [line.strip() for line in read_text(path).split("\n") if line.strip()]
     except OSError as error:
-        raise UserError(f"{path}: not a readable text file ({error.strerror}); write one class name per line") from error
+        raise UserError(f"{path}: not a readable text file ({error.strerror}); write one name per line") from error
     if bad := next(filter(None, map(bad_name, names)), None):
         raise UserError(f"{path}: class {bad}; rename it")
     twice = sorted({name for name in names if names.count(name) > 1})
