@@ -50,6 +50,11 @@ def first_few(names: Sequence[str], limit: int = 3, separator: str = ", ") -> st
     return separator.join(names[:limit]) + (f"{separator}and {rest} more" if rest > 0 else "")
 
 
+def cut_lines(lines: Sequence[str], limit: int = 30) -> list[str]:
+    """Return the first lines of a long message, and one that says how many more there are."""
+    return [*lines[:limit], *([f"and {len(lines) - limit} more such lines"] if len(lines) > limit else [])]
+
+
 def first_line(error: Exception) -> str:
     """Return the first line of an error's message, or its type where it has none."""
     return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from frcnn.data.voc.dataset import EXTENSIONS
+from frcnn.data.voc.inside import is_hidden
 from frcnn.data.voc.pictures import read_picture
 from frcnn.errors import UserError
 from frcnn.fetching.http import TransferError, open_url
@@ -34,7 +35,11 @@ def expand_input(text: str) -> list[str]:
     if is_url(text) or path.is_file():
         return [text]
     if path.is_dir():
-        found = sorted(str(each) for each in path.iterdir() if each.is_file() and each.suffix.lower() in EXTENSIONS)
+        found = sorted(
+            str(each)
+            for each in path.iterdir()
+            if not is_hidden(each.name) and each.is_file() and each.suffix.lower() in EXTENSIONS
+        )
         problem = f"no picture in this folder ({', '.join(EXTENSIONS)})"
     elif glob.has_magic(text):
         found = sorted(each for each in glob.glob(text, recursive=True) if Path(each).is_file())  # noqa: PTH207

@@ -75,8 +75,7 @@ def _install(params: "Params", dataset: Path, scratch: Path) -> list[str]:
     if voc or (download.format in ("auto", "voc") and is_listed(folders[0])):
         datasets = [each for folder in folders for each in find_roots(folder)]
         with amount_bar("install") as report:
-            install(datasets, scratch / "new", download.classes, voc, report)
-        return []
+            return install(datasets, scratch / "new", download, params.splits, voc, report)
     foreign = find_foreign(folders[0], download.format)
     with amount_bar("convert") as report:
         remarks = install_foreign(foreign, scratch / "new", download, params.splits, report)

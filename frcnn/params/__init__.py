@@ -60,6 +60,7 @@ class Download(Section):
 
     source: str = "voc2007"
     format: Literal["auto", "voc", "coco", "yolo"] = "auto"
+    missing: Literal["refuse", "drop"] = "refuse"
     split: Split = Split()
     classes: Names | None = None
     mirror: str | None = None

@@ -2,6 +2,7 @@
 
 import errno
 import lzma
+import re
 import shutil
 import stat
 import struct
@@ -22,6 +23,12 @@ MOST_MEMBERS = 5_000_000
 DAMAGED = (
     tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, struct.error, RuntimeError, ValueError,
 )  # fmt: skip
+SIGNATURES = {  # of archives that are not read
+    b"Rar!\x1a\x07": "RAR", b"7z\xbc\xaf\x27\x1c": "7z", b"\x28\xb5\x2f\xfd": "Zstandard", b"\x1f\x9d": "compress",
+    b"\x04\x22\x4d\x18": "LZ4", b"LZIP": "lzip", b"MSCF": "CAB",
+}  # fmt: skip
+NO_LATIN = re.compile("[^\0-\x7f\u00c0-\u024f]")  # what most letters of other encodings are in cp437
+UTF8 = 0x800  # flag of a zip's member
 Progress = Callable[[int, int | None], None]
 
 
@@ -34,8 +41,9 @@ def unpack(archive: Path, folder: Path, on_progress: Progress | None = None) -> 
         on_progress: called with (members done, members in all, if known).
 
     Raises:
-        UserError: not an archive, truncated or damaged, more members than `MOST_MEMBERS`, larger than the free space,
-            or a member that is a link, a device, or has an absolute path or one with "..": `folder` is removed.
+        UserError: not an archive, one of another kind, truncated or damaged, names in an unknown encoding, more members
+            than `MOST_MEMBERS`, larger than the free space, or a member that is a link, a device, or has an absolute
+            path or one with "..": `folder` is removed.
     """
     if not archive.is_file():
         raise UserError(f"{archive}: no such archive")
@@ -50,10 +58,18 @@ def unpack(archive: Path, folder: Path, on_progress: Progress | None = None) -> 
         shutil.rmtree(folder, ignore_errors=True)
         # An error of bzip2 or gzip is an OSError too, without a number; EINVAL: an offset in the file is negative.
         if isinstance(error, DAMAGED) or (isinstance(error, OSError) and error.errno in (None, errno.EINVAL)):
-            raise UserError(f"{archive}: truncated, damaged or no archive: {error}; fetch it again") from error
+            raise _refusal(archive, error) from error
         if isinstance(error, OSError):
             raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from error
         raise
+
+
+def _refusal(archive: Path, error: BaseException) -> UserError:
+    with archive.open("rb") as file:
+        start = file.read(8)
+    if kind := next((kind for signature, kind in SIGNATURES.items() if start.startswith(signature)), None):
+        return UserError(f"{archive}: {kind} is not read; make a .zip, .tar, .tar.gz, .tar.bz2 or .tar.xz of its files")
+    return UserError(f"{archive}: truncated, damaged or no archive: {error}; fetch it again")
 
 
 class _Member(tarfile.TarInfo):
@@ -93,6 +109,7 @@ def _require_zeros(rest: Any) -> None:
 def _unpack_zip(archive: Path, folder: Path, report: Progress) -> None:
     with zipfile.ZipFile(archive) as file:
         members = file.infolist()
+        _mend_names(archive, members)
         _check_size(archive, len(members), sum(each.file_size for each in members), shutil.disk_usage(folder).free)
         for done, member in enumerate(members, 1):
             _check_name(archive, member.filename)
@@ -100,6 +117,26 @@ def _unpack_zip(archive: Path, folder: Path, report: Progress) -> None:
                 raise UserError(f"{archive}: member {member.filename} is a link or device; make one of plain files")
             file.extract(member, folder)
             report(done, len(members))
+
+
+def _mend_names(archive: Path, members: list[zipfile.ZipInfo]) -> None:
+    """Read names that state no encoding as UTF-8 or else cp437, and backslashes, as of PowerShell 5, as slashes."""
+    unstated = [each for each in members if not each.flag_bits & UTF8 and each.filename == each.orig_filename]
+    try:
+        for each in unstated:
+            each.filename.encode("cp437").decode()
+        encoding = "utf-8"
+    except UnicodeDecodeError:
+        encoding = "cp437"
+        if odd := next((each for each in unstated if NO_LATIN.search(each.filename)), None):
+            raise UserError(
+                f"{archive}: member {odd.filename}: name in an unknown encoding; pack the files again with names in "
+                "UTF-8, or unpack the archive where it was made and name the folder"
+            ) from None
+    for each in unstated:
+        each.filename = each.filename.encode("cp437").decode(encoding)
+    for each in members:
+        each.filename = each.filename.replace("\\", "/")
 
 
 def _check_size(archive: Path, members: int, total: int, free: int) -> None:

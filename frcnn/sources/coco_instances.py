@@ -13,7 +13,7 @@ from typing import Any
 from pycocotools import mask
 
 from frcnn.errors import UserError
-from frcnn.messages import shorten
+from frcnn.messages import cut, shorten
 from frcnn.sources.found import SPLITS, Box, Files, Found, Object, class_name, converted, split_of
 
 KEYS = ("images", "annotations", "categories")
@@ -73,7 +73,7 @@ def _read_file(files: Files, path: PurePosixPath, found: Found, listed: dict[str
     split = next((SPLITS[word] for word in re.split("[^a-z]+", path.stem.lower()) if word in SPLITS), split_of(path))
     for key, image in images.items():
         if (picture := files.find(image["file_name"], path)) is None:
-            found.notes["pictures that are not there, left out"] += 1
+            found.missing.append(f"{path}: id {shorten(key)} ({cut(image['file_name'])})")
             continue
         found.notes["pictures without an annotation, taken to show no object"] += not objects[key]
         width, height = (image.get(side) for side in ("width", "height"))

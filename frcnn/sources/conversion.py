@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from frcnn.data.voc.dataset import SETS, read_names
-from frcnn.data.voc.inside import bad_id, require_inside
+from frcnn.data.voc.inside import bad_id, require_plain
 from frcnn.errors import UserError
 from frcnn.files import write_text
-from frcnn.messages import first_few, shorten
+from frcnn.messages import cut_lines, first_few, shorten
 from frcnn.params import Download, Splits
 from frcnn.sources.found import Found
-from frcnn.sources.layout import PARTS, Progress, link_or_copy
+from frcnn.sources.layout import PARTS, Progress, link_or_copy, missing_error
 from frcnn.sources.stratify import draw_test, group_names
 
 Lists = Mapping[str, Sequence[PurePosixPath]]
@@ -33,8 +33,12 @@ def install_foreign(
         What was dropped or guessed, a line each.
 
     Raises:
-        UserError: a name that no picture may have, a link that leads outside, no class, or too few pictures to split.
+        UserError: a picture that is named is not there, unless download.missing is drop; names that no picture may
+            have, no class, or too few pictures to split.
     """
+    if found.missing and download.missing == "refuse":
+        raise missing_error(found.root, "no picture", found.missing, "add them")
+    found.notes["listed pictures that are not there, left out"] += len(found.missing)
     for part in (*PARTS, SETS):
         (folder / part).mkdir(parents=True, exist_ok=True)
     lists, remarks = make_lists(found, download, splits)
@@ -105,7 +109,7 @@ def image_ids(found: Found) -> dict[PurePosixPath, str]:
     """Return the id of each picture: its name, or its path where several have one name.
 
     Raises:
-        UserError: a name that cannot stand in a list.
+        UserError: names that cannot stand in a list, a line each.
     """
     paths = list(found.pictures)
     choices = (
@@ -114,19 +118,23 @@ def image_ids(found: Found) -> dict[PurePosixPath, str]:
         [str(p) for p in paths],
     )
     names = next(each for each in choices if len(set(each)) == len(each))
-    for path, name in zip(paths, names, strict=True):
-        if what := f"{shorten(name)} begins or ends with a blank" if name != name.strip() else bad_id(name):
-            raise UserError(f"{found.root / path}: name {what}; rename the picture")
+    bad = [
+        f"{found.root / path}: name {what}; rename the picture"
+        for path, name in zip(paths, names, strict=True)
+        if (what := f"{shorten(name)} begins or ends with a blank" if name != name.strip() else bad_id(name))
+    ]
+    if bad:
+        raise UserError(*cut_lines(bad))
     return dict(zip(paths, names, strict=True))
 
 
 def _install(found: Found, path: PurePosixPath, folder: Path, image_id: str) -> None:
     picture, target = found.pictures[path], folder / "Annotations" / f"{image_id}.xml"
-    require_inside(found.root, found.root / path)
+    require_plain(found.root / path)
     link_or_copy(found.root / path, folder / "JPEGImages" / f"{image_id}{path.suffix}")
     target.parent.mkdir(parents=True, exist_ok=True)
     if isinstance(picture.annotation, str):
         target.write_text(picture.annotation, encoding="utf-8", newline="\n")
     else:
-        require_inside(found.root, picture.annotation)
+        require_plain(picture.annotation)
         link_or_copy(picture.annotation, target)

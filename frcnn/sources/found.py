@@ -3,7 +3,6 @@
 The name of a picture in a foreign file is looked up among the files of the folder, so that none leads outside.
 """
 
-import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from xml.sax.saxutils import escape
 
 from frcnn.data.voc.annotation import CONTINUOUS, CORNERS
 from frcnn.data.voc.dataset import EXTENSIONS
-from frcnn.data.voc.inside import bad_name, require_inside
+from frcnn.data.voc.inside import bad_name, read_text, require_plain, walk
 from frcnn.errors import UserError
 from frcnn.messages import shorten
 
@@ -54,6 +53,7 @@ class Found:
         splits: of train, val and test those that the layout names.
         class_names: in order; empty: those of the annotations, sorted.
         notes: what was dropped or guessed -> how often.
+        missing: the places that name a picture which is not there.
     """
 
     layout: str
@@ -62,6 +62,7 @@ class Found:
     splits: dict[str, list[PurePosixPath]] = field(default_factory=dict)
     class_names: list[str] = field(default_factory=list)
     notes: Counter[str] = field(default_factory=Counter)
+    missing: list[str] = field(default_factory=list)
 
     def add(self, path: PurePosixPath, picture: Picture, split: str) -> None:
         """Add a picture to a split, or with an empty name to none.
@@ -76,7 +77,7 @@ class Found:
 
 
 class Files:
-    """The files at or below a folder, as paths relative to it, sorted; hidden files and links to folders are left out.
+    """The files that `walk` finds at or below a folder, as paths relative to it, sorted.
 
     Attributes:
         root: the folder.
@@ -89,11 +90,10 @@ class Files:
         self.root = root
         self._by_stem: dict[str, dict[str, PurePosixPath]] = {}
         self.folders, found = set(), []
-        for parent, folders, names in os.walk(root):
-            folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
-            folder = PurePosixPath(Path(parent).relative_to(root).as_posix())
+        for parent, _, names in walk(root):
+            folder = PurePosixPath(parent.relative_to(root).as_posix())
             self.folders.add(folder)
-            found += [folder / name for name in names if not name.startswith(".")]
+            found += [folder / name for name in names]
         for path in sorted(found):
             self._by_stem.setdefault(path.suffix.lower(), {})[path.with_suffix("").as_posix()] = path
         pictures = self.of(*EXTENSIONS)
@@ -145,20 +145,20 @@ class Files:
         """Return the content of a file.
 
         Raises:
-            UserError: it is too long, leads outside or is no plain file.
+            UserError: it is too long or no plain file.
         """
-        file = self.root / path
-        require_inside(self.root, file)
-        if file.stat().st_size > MOST_BYTES:
-            raise UserError(f"{file}: larger than {MOST_BYTES >> 30} GiB; split it")
-        return file.read_bytes()
+        return self._checked(path).read_bytes()
 
     def read(self, path: PurePosixPath) -> str:
         """Return the text of a file; errors as `read_bytes`, and where it is no text."""
-        try:
-            return self.read_bytes(path).decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise UserError(f"{self.root / path}: not UTF-8 text; save it as UTF-8") from error
+        return read_text(self._checked(path))
+
+    def _checked(self, path: PurePosixPath) -> Path:
+        file = self.root / path
+        require_plain(file)
+        if file.stat().st_size > MOST_BYTES:
+            raise UserError(f"{file}: larger than {MOST_BYTES >> 30} GiB; split it")
+        return file
 
 
 def parts_of(name: str) -> tuple[str, ...]:

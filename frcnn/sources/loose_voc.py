@@ -8,7 +8,6 @@ from pathlib import PurePosixPath
 
 from frcnn.data.voc.annotation import parse_xml, read_class_name
 from frcnn.data.voc.dataset import read_names
-from frcnn.data.voc.inside import require_inside
 from frcnn.sources.found import Files, Found, Picture, split_of
 
 FOLDERS = ("Annotations", "annotations", "labels")
@@ -31,12 +30,11 @@ def read_annotations(files: Files, _: list[PurePosixPath]) -> Found:
             found.notes["pictures without an annotation, taken to show no object"] += 1
             found.add(picture, Picture(frozenset(), "<annotation/>\n"), split_of(picture))
             continue
-        root = parse_xml(files.root, annotation.as_posix(), [])
-        names = {read_class_name(each) for each in root.findall("object")} if root is not None else set()
+        root = parse_xml(files.root, files.root / annotation, [])
+        names = {read_class_name(each) for each in root.iter("object")} if root is not None else set()
         found.add(picture, Picture(frozenset(names - {""}), files.root / annotation), split_of(picture))
     found.notes["annotations without a picture, left out"] += len(set(files.of(".xml")) - set(partners.values()))
     if (listed := files.root / "classes.txt").is_file():
-        require_inside(files.root, listed)
         found.class_names = read_names(listed)
     return found
 

@@ -8,7 +8,7 @@ import re
 from pathlib import PurePosixPath
 from typing import Any
 
-from frcnn.data.voc.inside import require_inside
+from frcnn.data.voc.inside import require_plain
 from frcnn.data.voc.pictures import picture_size
 from frcnn.errors import UserError
 from frcnn.messages import cut, shorten
@@ -40,7 +40,7 @@ def read_labels(files: Files, paths: list[PurePosixPath]) -> Found:
     """
     found = Found("YOLO", files.root)
     tree: dict[str, Any] = {}
-    if paths[0].suffix in (".yaml", ".yml"):
+    if paths[0].suffix.lower() in (".yaml", ".yml"):
         tree = parse_yaml(files.read(paths[0]), str(files.root / paths[0]), ForeignLoader)
         if not isinstance(tree, dict):
             raise UserError(f"{files.root / paths[0]}: no mapping; write train, val and names")
@@ -110,9 +110,11 @@ def _resolve(files: Files, yaml: PurePosixPath, base: str, entry: str, found: Fo
             if place in files.folders:
                 return [path for path in files.pictures if path.is_relative_to(place)]
             if place in lists:
-                lines = [line.strip() for line in files.read(place).splitlines() if line.strip()]
-                named = [files.find(line, place) for line in lines]
-                found.notes["listed pictures that are not there, left out"] += named.count(None)
+                lines = [(n, line.strip()) for n, line in enumerate(files.read(place).splitlines(), 1) if line.strip()]
+                named = [files.find(line, place) for _, line in lines]
+                found.missing += [
+                    f"{place}: line {n} ({cut(line)})" for (n, line), path in zip(lines, named, strict=True) if not path
+                ]
                 return [path for path in named if path]
     return None
 
@@ -121,7 +123,7 @@ def _read_picture(
     files: Files, path: PurePosixPath, labels: PurePosixPath | None, names: list[str], points: bool, found: Found
 ) -> Picture:
     file = files.root / path
-    require_inside(files.root, file)
+    require_plain(file)
     size = picture_size(file)
     if labels is None:
         found.notes["pictures without a label file, taken to show no object"] += 1

@@ -1,5 +1,6 @@
 import hashlib
 import tarfile
+import zipfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -73,6 +74,33 @@ def test_a_local_archive(tmp_path: Path, archive: Path) -> None:
     assert VocDataset(tmp_path / "dataset").class_names == sorted(VocDataset(tmp_path / "dataset").class_names)
 
 
+def test_listed_files_that_are_missing(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """The message has the place in the source, not in the copy; `drop` installs the rest and says how many are out."""
+    draw_dataset(tmp_path / "drawn", 3, 2, 2, seed=1)
+    archive = pack(tmp_path / "drawn", tmp_path / "a.tar", "Mine", {"train", "trainval", "test"})
+    with pytest.raises(UserError) as caught:
+        run(tmp_path / "dataset", archive)
+    assert str(caught.value).startswith(
+        "a.tar/Mine/ImageSets/Main: 2 listed images have neither picture nor annotation: trainval.txt line 4 (val_0000"
+    )
+    assert not (tmp_path / "dataset").exists()
+    run(tmp_path / "dataset", archive, "download.missing=drop")
+    assert f"{archive}: listed ids without picture or annotation, left out: 2\n" in capsys.readouterr().out
+    assert VocDataset(tmp_path / "dataset").split("trainval") == ["train_00001", "train_00002", "train_00003"]
+
+
+def test_an_archive_of_macos(tmp_path: Path) -> None:
+    draw_dataset(tmp_path / "drawn", 2, 1, 1, seed=1)
+    with zipfile.ZipFile(tmp_path / "mac.zip", "w") as file:
+        for path in (tmp_path / "drawn").rglob("*.*"):
+            name = path.relative_to(tmp_path)
+            file.write(path, name)
+            file.writestr(f"__MACOSX/{name.parent}/._{name.name}", b"\0\5\x16\7\0\2")
+        file.writestr("drawn/JPEGImages/.DS_Store", b"\0")
+    run(tmp_path / "dataset", tmp_path / "mac.zip")
+    assert len(VocDataset(tmp_path / "dataset").annotations("trainval", "voc")) == 3
+
+
 def test_a_folder_relative_to_the_working_directory(
     tmp_path: Path, archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -94,7 +122,11 @@ def test_an_address(tmp_path: Path, archive: Path, mirror: str, capsys: pytest.C
 
 def test_voc2007_and_2012_from_a_mirror(tmp_path: Path, mirror: str) -> None:
     digests = []
-    contents = [("VOC2007", {"train", "val", "trainval"}), ("VOC2007", {"test"}), ("VOC2012", {"train", "trainval"})]
+    contents = [
+        ("VOC2007", {"train", "val", "trainval"}),
+        ("VOC2007", {"test"}),
+        ("VOC2012", {"train", "val", "trainval"}),
+    ]
     for seed, (published, (inside, splits)) in enumerate(
         zip([*VOC["voc2007"], *VOC["voc2012"]], contents, strict=True)
     ):

@@ -54,12 +54,13 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two pictures and a text."""
+    """Two pictures and what is none."""
     folder = tmp_path / "in"
     folder.mkdir()
     Image.new("RGB", (600, 500), "grey").save(folder / "one.jpg")
     Image.new("L", (100, 80)).save(folder / "two.PNG")
     (folder / "notes.txt").write_text("no picture")
+    (folder / "._one.jpg").write_text("companion of macOS")
     return folder
 
 

@@ -56,27 +56,31 @@ class Annotation:
 
 
 def parse_annotation(
-    dataset: Path, image_id: str, pictures: list[Path], labels: dict[str, int], box_convention: str
+    dataset: Path, image_id: str, paths: tuple[Path, list[Path]], labels: dict[str, int], box_convention: str
 ) -> tuple[Annotation | None, list[Problem]]:
     """Read one annotation with everything that is wrong with it; None if any of it is to be refused.
 
     Args:
         dataset: folder in VOC layout.
         image_id: name in the image set.
-        pictures: its pictures; the first is taken.
+        paths: its annotation, and its pictures, of which the first is taken.
         labels: class name -> label 1..C.
         box_convention: voc, continuous or reference; of files that do not state theirs, as converted ones do.
     """
     problems: list[Problem] = []
-    file = f"Annotations/{image_id}.xml"
-    root = parse_xml(dataset, file, problems)
+    path, pictures = paths
+    file = path.relative_to(dataset).as_posix()
+    root = parse_xml(dataset, path, problems)
     size = _picture_size(dataset, image_id, pictures, problems)
     if root is None or size is None:
         return None, problems
     _compare_size(root, file, size, pictures[0], problems)
     read = partial(BOX_CONVENTIONS[box_convention].read, continuous=root.get("boxes") == "continuous")
     objects = []
-    for number, element in enumerate(root.findall("object"), 1):
+    owned = {box for tag in ("object", "part") for element in root.iter(tag) for box in element.iter("bndbox")}
+    if alone := sum(box not in owned for box in root.iter("bndbox")):
+        _add(problems, file, "", kinds.BAD_OBJECT, f"<bndbox> outside of any <object>: {alone}")
+    for number, element in enumerate(root.iter("object"), 1):
         name = read_class_name(element)
         where = f"object {number} ({cut(name)})" if name else f"object {number}"
         report = partial(_add, problems, file, where)
@@ -104,13 +108,16 @@ def _add(problems: list[Problem], file: str, where: str, kind: Kind, what: str) 
     problems.append(Problem(file, where, what, kind))
 
 
-def parse_xml(dataset: Path, file: str, problems: list[Problem]) -> ET.Element | None:
-    """Return the root element of an annotation, or None and a problem."""
-    if reason := why_refused(dataset, dataset / file):
+def parse_xml(dataset: Path, path: Path, problems: list[Problem]) -> ET.Element | None:
+    """Return the root element of an annotation, with tags in lower case, or None and a problem."""
+    file = path.relative_to(dataset).as_posix()
+    if reason := why_refused(path):
         _add(problems, file, "", kinds.BAD_XML, reason)
         return None
     try:
-        root = ET.fromstring(_read_text(dataset / file))  # noqa: S314, neither entities nor large files come here
+        root = ET.fromstring(_read_text(path))  # noqa: S314, neither entities nor large files come here
+        for element in root.iter():
+            element.tag = element.tag.lower()
         if root.tag == "annotation":
             return root
         _add(problems, file, "", kinds.BAD_XML, f"no VOC annotation: its root is <{cut(root.tag)}>, not <annotation>")
@@ -163,7 +170,7 @@ def _picture_size(dataset: Path, image_id: str, paths: list[Path], problems: lis
     if len(paths) > 1:
         others = ", ".join(path.name for path in paths[1:])
         _add(problems, file, "", kinds.TWO_PICTURES, f"used; not used: {others}")
-    if reason := why_refused(dataset, paths[0]):
+    if reason := why_refused(paths[0]):
         _add(problems, file, "", kinds.BAD_PICTURE, reason)
         return None
     try:

@@ -1,7 +1,6 @@
 """A dataset in VOC layout: Annotations/ID.xml, JPEGImages/ID.EXT, ImageSets/Main/SPLIT.txt, classes.txt."""
 
 import hashlib
-import re
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
@@ -9,13 +8,13 @@ from pathlib import Path
 
 from frcnn.data.voc import problems as kinds
 from frcnn.data.voc.annotation import Annotation, parse_annotation, parse_xml, read_class_name
-from frcnn.data.voc.inside import bad_id, bad_name, require_inside
+from frcnn.data.voc.image_list import is_flagged, read_ids, read_lines
+from frcnn.data.voc.inside import bad_name, is_hidden, read_text, require_plain, walk
 from frcnn.data.voc.problems import Problem, problem_to_error
 from frcnn.errors import UserError
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif")  # of several the first is taken
 SETS = "ImageSets/Main"
-FLAGGED = re.compile(r"(.*\S)\s+(?:-1|0|1)")  # "000012 -1", as in per-class lists
 # In the official order, which is also the alphabetical one.
 VOC_CLASSES = [  # fmt: skip
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
@@ -39,7 +38,7 @@ class VocDataset:
             UserError: as `read_names`.
         """
         path = self.root / "classes.txt"
-        require_inside(self.root, path)
+        require_plain(path)
         if not path.is_file():
             raise UserError(f"{path}: no such file; run `frcnn download` first")
         return read_names(path)
@@ -47,32 +46,26 @@ class VocDataset:
     @cached_property
     def pictures(self) -> dict[str, list[Path]]:
         """The pictures below JPEGImages by image id; several of one id in the order of `EXTENSIONS`."""
-        folder = self.root / "JPEGImages"
-        pictures: dict[str, list[Path]] = {}
-        for path in sorted(folder.rglob("*")):
-            if path.suffix.lower() in EXTENSIONS and path.exists() and not path.is_dir():
-                pictures.setdefault(path.relative_to(folder).with_suffix("").as_posix(), []).append(path)
-        for paths in pictures.values():
-            paths.sort(key=lambda path: EXTENSIONS.index(path.suffix.lower()))
-        return pictures
+        return self._by_id("JPEGImages", *EXTENSIONS)
+
+    def annotation_path(self, image_id: str) -> Path:
+        """Return the annotation of an image, ID.xml or ID.XML, whether it is there or not."""
+        return self._annotations.get(image_id, [self.root / "Annotations" / f"{image_id}.xml"])[-1]
 
     @cached_property
     def split_names(self) -> list[str]:
         """The splits in ImageSets/Main, sorted, without VOC's per-class lists such as cat_train.txt."""
-        names = {path.stem for path in (self.root / SETS).glob("*.txt")}
-        return sorted(name for name in names if not self._is_per_class(name, names))
+        return sorted(name for name in self._lists if not self._is_per_class(name))
 
     def split_path(self, split: str) -> Path:
-        """Return the file that lists the ids of a split."""
-        return self.root / SETS / f"{split}.txt"
+        """Return the file that lists the ids of a split, whether it is there or not."""
+        return self._lists.get(split, self.root / SETS / f"{split}.txt")
 
     def split_lines(self, split: str) -> list[tuple[int, str]]:
         """Return (line number, image id) for every line of a split that is not blank.
 
-        CRLF, blank lines and a flag after every id (as in VOC's per-class lists) are accepted.
-
         Raises:
-            UserError: no such split, or an id that no file inside the dataset can have.
+            UserError: no such split, no text, or as `read_ids`.
         """
         if split not in self._splits:
             self._splits[split] = self._read_split_lines(split)
@@ -112,7 +105,7 @@ class VocDataset:
                 raise UserError(
                     f"{self.root}/JPEGImages: no picture of {image_id}; `frcnn check` lists everything that is missing"
                 )
-            require_inside(self.root, self.pictures[image_id][0])
+            require_plain(self.pictures[image_id][0])
         return [self.pictures[image_id][0] for image_id in image_ids]
 
     def annotation(
@@ -123,7 +116,8 @@ class VocDataset:
         Args:
             labels: class name -> label 1..C.
         """
-        return parse_annotation(self.root, image_id, self.pictures.get(image_id, []), labels, box_convention)
+        paths = (self.annotation_path(image_id), self.pictures.get(image_id, []))
+        return parse_annotation(self.root, image_id, paths, labels, box_convention)
 
     def annotations(self, split: str, box_convention: str, workers: int = 1) -> list[Annotation]:
         """Read the annotations of a split, in its order, by `workers` threads.
@@ -149,9 +143,9 @@ class VocDataset:
         """Return the sorted class names in these images' annotations; files that cannot be read are skipped."""
         names = set()
         for image_id in image_ids:
-            root = parse_xml(self.root, f"Annotations/{image_id}.xml", [])
+            root = parse_xml(self.root, self.annotation_path(image_id), [])
             if root is not None:
-                names |= {read_class_name(element) for element in root.findall("object")}
+                names |= {read_class_name(element) for element in root.iter("object")}
         return sorted(names - {""})
 
     def split_sha256(self, split: str) -> str:
@@ -159,40 +153,46 @@ class VocDataset:
         digest = hashlib.sha256()
         for image_id in self.split(split):
             digest.update(f"{image_id}\n".encode())
-            for path in (self.root / "Annotations" / f"{image_id}.xml", *self.pictures.get(image_id, [])[:1]):
-                require_inside(self.root, path)
+            for path in (self.annotation_path(image_id), *self.pictures.get(image_id, [])[:1]):
+                require_plain(path)
                 content = path.read_bytes() if path.is_file() else b""
                 digest.update(f"{len(content)}\n".encode() + content)
         return digest.hexdigest()
 
+    @cached_property
+    def _annotations(self) -> dict[str, list[Path]]:
+        return self._by_id("Annotations", ".xml")
+
+    def _by_id(self, folder: str, *suffixes: str) -> dict[str, list[Path]]:
+        found: dict[str, list[Path]] = {}
+        for parent, _, names in walk(self.root / folder):
+            above = parent.relative_to(self.root / folder)
+            for path in (parent / name for name in names):
+                if path.suffix.lower() in suffixes and path.exists():
+                    found.setdefault((above / path.stem).as_posix(), []).append(path)
+        for paths in found.values():
+            paths.sort(key=lambda path: suffixes.index(path.suffix.lower()))
+        return found
+
+    @cached_property
+    def _lists(self) -> dict[str, Path]:
+        paths = sorted(path for path in (self.root / SETS).glob("*") if path.suffix.lower() == ".txt")
+        return {path.stem: path for path in paths if not is_hidden(path.name)}
+
     def _read_split_lines(self, split: str) -> list[tuple[int, str]]:
-        path = self.split_path(split)
-        require_inside(self.root, path)
-        try:
-            text = path.read_text(encoding="utf-8-sig")
-        except OSError as error:
+        path = self._lists.get(split)
+        if path is None:
             known = ", ".join(self.split_names)
             hint = f"splits of this dataset: {known}" if known else "run `frcnn download` first"
-            raise UserError(f"{path}: no such split: {error.strerror}; {hint}") from error
-        except UnicodeDecodeError as error:
-            raise UserError(f"{path}: not UTF-8 text; save it as UTF-8") from error
-        lines = [(number, line.strip()) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
-        # Only if every line ends with a flag: an id may itself end with a blank and a digit.
-        flagged = [FLAGGED.fullmatch(line) for _, line in lines]
-        if lines and all(flagged) and not (self.root / "Annotations" / f"{lines[0][1]}.xml").exists():
-            lines = [(number, match[1]) for (number, _), match in zip(lines, flagged, strict=True) if match]
-        for number, image_id in lines:
-            if what := bad_id(image_id):
-                raise UserError(f"{path}: line {number}: id {what}; correct the line")
-        return lines
+            raise UserError(f"{self.split_path(split)}: no such split; {hint}")
+        try:
+            return read_ids(path, self.pictures.keys() | self._annotations.keys(), (*EXTENSIONS, ".xml"))
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read: {error.strerror}; mend or remove it") from error
 
-    def _is_per_class(self, name: str, names: set[str]) -> bool:
+    def _is_per_class(self, name: str) -> bool:
         """Tell whether a list is CLASS_SPLIT beside SPLIT, with a flag after every id."""
-        if not any(name.endswith(f"_{other}") for other in names):
-            return False
-        require_inside(self.root, self.split_path(name))
-        lines = self.split_path(name).read_text(encoding="utf-8-sig", errors="replace").split("\n")
-        return all(FLAGGED.fullmatch(line.strip()) for line in lines if line.strip())
+        return any(name.endswith(f"_{other}") for other in self._lists) and is_flagged(read_lines(self._lists[name]))
 
     def _annotation_or_raise(self, labels: dict[str, int], box_convention: str, image_id: str) -> Annotation:
         annotation, problems = self.annotation(image_id, labels, box_convention)
@@ -208,9 +208,9 @@ def read_names(path: Path) -> list[str]:
         UserError: no such file, no text, an empty one, a name twice, or one that is too long or has control characters.
     """
     try:
-        names = [line.strip() for line in path.read_text(encoding="utf-8-sig").split("\n") if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not a readable text file ({error}); write one class name per line") from error
+        names = [line.strip() for line in read_text(path).split("\n") if line.strip()]
+    except OSError as error:
+        raise UserError(f"{path}: not a readable text file ({error.strerror}); write one name per line") from error
     if bad := next(filter(None, map(bad_name, names)), None):
         raise UserError(f"{path}: class {bad}; rename it")
     twice = sorted({name for name in names if names.count(name) > 1})

@@ -9,6 +9,7 @@ from frcnn.data.checks import check_dataset
 from frcnn.data.voc.dataset import VOC_CLASSES, VocDataset
 from frcnn.errors import UserError
 from frcnn.files import atomic_folder
+from frcnn.params import Download
 from frcnn.sources.layout import MARKER, find_roots, install
 from frcnn.sources.shapes import CLASSES
 from frcnn.sources.synthetic import draw_dataset
@@ -75,22 +76,17 @@ def test_where_links_are_refused_files_are_copied(tmp_path: Path, monkeypatch: p
     assert (tmp_path / "copied/JPEGImages/test_00001.jpg").stat().st_nlink == 1
 
 
-def test_a_link_inside_is_followed_and_one_that_leaves_is_refused(tmp_path: Path) -> None:
+def test_links_are_followed_and_not_installed(tmp_path: Path) -> None:
     root = draw(tmp_path / "source")
     picture = root / "JPEGImages" / "test_00001.jpg"
     picture.rename(root / "elsewhere.jpg")
     picture.symlink_to("../elsewhere.jpg")
-    (tmp_path / "link").symlink_to(root)
-    install([VocDataset(tmp_path / "link")], tmp_path / "dataset")
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "a").symlink_to(root)
+    install(find_roots(tmp_path / "links"), tmp_path / "dataset")
     installed = tmp_path / "dataset/JPEGImages/test_00001.jpg"
     assert not installed.is_symlink()
     assert installed.read_bytes() == (root / "elsewhere.jpg").read_bytes()
-
-    (root / "elsewhere.jpg").rename(tmp_path / "elsewhere.jpg")
-    picture.unlink()
-    picture.symlink_to("../../elsewhere.jpg")
-    with pytest.raises(UserError, match=r"test_00001.jpg: is a link that leads out of the dataset; copy"):
-        install([VocDataset(root)], tmp_path / "again")
 
 
 def test_roots_are_joined_in_order(tmp_path: Path) -> None:
@@ -106,6 +102,85 @@ def test_roots_are_joined_in_order(tmp_path: Path) -> None:
 def test_one_id_in_two_roots_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="picture t.* is also in"):
         install([VocDataset(draw(tmp_path / "a")), VocDataset(draw(tmp_path / "b", 2))], tmp_path / "dataset")
+
+
+def remove(root: Path, *files: str) -> VocDataset:
+    for file in files:
+        (root / file).unlink()
+    return VocDataset(root)
+
+
+MISSING = ("JPEGImages/train_00001.jpg", "JPEGImages/val_00001.jpg", "Annotations/val_00001.xml")
+
+
+def test_listed_files_that_are_missing_are_refused_at_once(tmp_path: Path) -> None:
+    sources = [remove(draw(tmp_path / "a"), *MISSING), remove(draw(tmp_path / "b", 2, "x"))]
+    with (tmp_path / "b/ImageSets/Main/test.txt").open("a") as file:
+        file.write("".join(f"gone {number}\n" for number in range(5)))
+    with pytest.raises(UserError) as caught:
+        install(sources, tmp_path / "dataset")
+    first, second, third = caught.value.args
+    lists, mend = tmp_path / "a/ImageSets/Main", "or leave them out with download.missing: drop"
+    assert first == (
+        f"{lists}: 1 listed image has neither picture nor annotation: trainval.txt line 4 (val_00001); write one "
+        f"picture per line, its path below JPEGImages without extension, {mend}"
+    )
+    assert second == f"{lists}: 1 listed image has no picture: trainval.txt line 1 (train_00001); add them, {mend}"
+    places = ", ".join(f"test.txt line {3 + number} (gone {number})" for number in range(3))
+    assert f"b/ImageSets/Main: 5 listed images have neither picture nor annotation: {places}, and 2 more; " in third
+
+
+def test_listed_files_that_are_missing_may_be_left_out(tmp_path: Path) -> None:
+    source = remove(draw(tmp_path / "a"), *MISSING)
+    remarks = install([source], tmp_path / "dataset", Download(missing="drop"))
+    assert remarks == [
+        "listed ids without picture or annotation, left out: 2",
+        "lists that name no picture, left out: val.txt",
+    ]
+    lists = {split: VocDataset(tmp_path / "dataset").split_lines(split) for split in ("test", "train", "trainval")}
+    rest = [(1, "train_00002"), (2, "train_00003")]
+    assert lists == {"test": [(1, "test_00001")], "train": rest, "trainval": rest}
+    assert content(tmp_path / "dataset").keys() >= {"JPEGImages/train_00002.jpg", "Annotations/train_00002.xml"}
+    assert "Annotations/train_00001.xml" not in content(tmp_path / "dataset")
+
+
+@pytest.mark.parametrize("text", ["", "none\n"])
+def test_lists_of_which_nothing_is_left_are_refused(tmp_path: Path, text: str) -> None:
+    source = draw(tmp_path / "a")
+    for path in (source / "ImageSets/Main").iterdir():
+        path.write_text(text)
+    with pytest.raises(UserError, match="a/ImageSets/Main: no list names a picture that is there"):
+        install([VocDataset(source)], tmp_path / "dataset", Download(missing="drop"))
+
+
+def test_lists_that_no_stage_reads_need_not_be_sound(tmp_path: Path) -> None:
+    """A file of words is no list; of a list the rest is kept; what training reads is whole."""
+    source = draw(tmp_path / "a")
+    lists = {
+        "README": "Made with a tool.\nSee ../docs\tand more.\n",
+        "val": "gone\nval_00001\n",
+        "words": "some words\n",
+    }
+    for split, text in lists.items():
+        (source / f"ImageSets/Main/{split}.txt").write_text(text)
+    remarks = install([VocDataset(source)], tmp_path / "dataset")
+    assert remarks == [
+        "listed ids without picture or annotation, left out: 1",
+        "lists that name no picture, left out: README.txt, words.txt",
+    ]
+    assert VocDataset(tmp_path / "dataset").split_names == ["test", "train", "trainval", "val"]
+    assert VocDataset(tmp_path / "dataset").split("val") == ["val_00001"]
+    (source / "ImageSets/Main/test.txt").write_text(lists["README"])
+    with pytest.raises(UserError, match=r"test.txt: line 2: id .* control characters"):
+        install([VocDataset(source)], tmp_path / "again")
+
+
+def test_an_annotation_gets_its_ordinary_name(tmp_path: Path) -> None:
+    source = draw(tmp_path / "a")
+    (source / "Annotations/test_00001.xml").rename(source / "Annotations/test_00001.XML")
+    assert install([VocDataset(source)], tmp_path / "dataset") == []
+    assert (tmp_path / "dataset/Annotations/test_00001.xml").exists()
+    assert check_dataset(tmp_path / "dataset", "voc").problems == []
 
 
 @pytest.mark.parametrize("line", ["../../secret", "/etc/passwd", "a/../../b"])
@@ -127,7 +202,7 @@ def test_ids_that_lead_outside_are_refused(tmp_path: Path, line: str) -> None:
 )
 def test_class_lists(tmp_path: Path, given: list[str] | None, voc: bool, expected: list[str]) -> None:
     draw_dataset(tmp_path / "source", 10, 10, 10, 1)
-    install([VocDataset(tmp_path / "source")], tmp_path / "dataset", given, voc)
+    install([VocDataset(tmp_path / "source")], tmp_path / "dataset", Download(classes=given), voc=voc)
     assert VocDataset(tmp_path / "dataset").class_names == expected
 
 
