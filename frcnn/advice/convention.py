@@ -46,10 +46,10 @@ def count_at_borders(dataset: VocDataset) -> Evidence:
     counts = np.zeros(4, np.int64)
     ids = dict.fromkeys(image_id for split in dataset.split_names for _, image_id in dataset.split_lines(split))
     for image_id in ids:
-        root = parse_xml(dataset.root, f"Annotations/{image_id}.xml", [])
+        root = parse_xml(dataset.root, dataset.annotation_path(image_id), [])
         if root is None or image_id not in dataset.pictures or root.get("boxes") == "continuous":
             continue
-        boxes = root.findall("object/bndbox")
+        boxes = [box for element in root.iter("object") for box in element.findall("bndbox")]
         try:
             corners = np.array([[box.findtext(corner) or "nan" for corner in CORNERS] for box in boxes], np.float64)
             limits = np.array(picture_size(dataset.pictures[image_id][0]))
