@@ -13,7 +13,10 @@ from frcnn.data.voc.inside import bad_id, bad_name, require_inside
 from frcnn.data.voc.problems import Problem, problem_to_error
 from frcnn.errors import UserError
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif")  # of several the first is taken
+EXTENSIONS = (  # of several the first is taken
+    ".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".jfif", ".jpe", ".mpo", ".apng", ".avif",
+    ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm", ".dib",
+)  # fmt: skip
 SETS = "ImageSets/Main"
 FLAGGED = re.compile(r"(.*\S)\s+(?:-1|0|1)")  # "000012 -1", as in per-class lists
 # In the official order, which is also the alphabetical one.
