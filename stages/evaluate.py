@@ -32,6 +32,7 @@ def run(
     from frcnn.evaluation.tables import ap_table, curve_table
     from frcnn.evaluation.voc_ap import evaluate, mean_ap, summarize
     from frcnn.files import locked, write_text
+    from frcnn.fonts import remark_on_letters
     from frcnn.params import load_params
     from frcnn.unchanged import watch
 
@@ -60,6 +61,8 @@ def run(
         print_table(metrics)
     if coco:
         _say_coco(coco)
+    if remark := remark_on_letters(found.class_names):
+        say(f"{curves}: {remark}")
     counts = ", ".join(f"{summary[what]} {what}" for what in ("images", "objects", "detections"))
     mean = f"mAP {mean_ap(results, 'voc07'):.3f} (11-point)"
     say(f"{metrics / 'summary.json'}: {counts}, {mean}; curves in {curves}")

@@ -32,6 +32,7 @@ def run(
     from frcnn.data.voc.pictures import read_picture
     from frcnn.detections.hdf5 import read_with_annotations
     from frcnn.files import atomic_folder
+    from frcnn.fonts import remark_on_letters
     from frcnn.params import load_params
     from frcnn.report.drawing import contact_sheet, draw
     from frcnn.unchanged import watch
@@ -57,6 +58,8 @@ def run(
     with atomic_folder(out, OVERVIEW) as scratch, ThreadPoolExecutor() as pool:
         _save(scratch / "new" / OVERVIEW, contact_sheet(list(pool.map(render, chosen))))
         require_unchanged()
+    if remark := remark_on_letters(found.class_names):
+        say(f"{out}: {remark}")
     total = plural(len(annotations), f"{split} picture")
     say(f"{out}: {len(chosen)} of {total}; {out / OVERVIEW} shows them together")
 

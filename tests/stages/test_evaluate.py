@@ -157,6 +157,12 @@ def test_class_names_that_a_reader_may_take_for_something_else(
     assert row == ["NA", "0", "0", "-", "-", "-", "-"]
 
 
+def test_names_that_no_font_can_write_are_told(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    (dataset / "classes.txt").write_text("bolt\nwrench\n\U0010fff0\n", encoding="utf-8")
+    run(dataset, write(tmp_path / "d.h5", classes=["bolt", "wrench", "\U0010fff0"]))
+    assert "pr.png: no font has the letters: class 3 is" in capsys.readouterr().out
+
+
 def test_order_of_the_images_does_not_count(dataset: Path, tmp_path: Path) -> None:
     detections = read_detections(write(tmp_path / "d.h5"))
     expected = {path.name: path.read_bytes() for path in run(dataset, tmp_path / "d.h5").iterdir()}

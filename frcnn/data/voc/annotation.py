@@ -158,9 +158,9 @@ def _read_text(path: Path) -> str | bytes:
 def _picture_size(dataset: Path, image_id: str, paths: list[Path], problems: list[Problem]) -> tuple[int, int] | None:
     """Return (width, height) of the upright picture, or None and a problem."""
     if not paths:
-        others = sorted((dataset / "JPEGImages").glob(f"{glob.escape(image_id)}.*"))
-        what = f", but {others[0].name}, which is not read: convert it to JPEG or PNG" if others else ""
-        _add(problems, f"JPEGImages/{image_id}.*", "", kinds.NO_PICTURE, f"no such picture{what}")
+        unread = sorted((dataset / "JPEGImages").glob(f"{glob.escape(image_id)}.*"))
+        but = f", but {unread[0].name}, which is not read: convert it to JPEG or PNG" if unread else ""
+        _add(problems, f"JPEGImages/{image_id}.*", "", kinds.NO_PICTURE, f"no such picture{but}")
         return None
     file = paths[0].relative_to(dataset).as_posix()
     if len(paths) > 1:

@@ -21,9 +21,8 @@ from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError, _imagin
 from frcnn.errors import UserError
 
 # For some others Pillow starts programs, or recognizes them by so little that much else would be taken for them.
-FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM", "JPEG2000", "DIB")
-if find_spec("PIL._avif"):
-    FORMATS += ("AVIF",)
+AVIF = ["AVIF"] if find_spec("PIL._avif") else []  # since Pillow 11.3
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM", "JPEG2000", "DIB", *AVIF)
 MAX_PIXELS = 178_956_970  # unless FRCNN_MAX_PIXELS says otherwise; Pillow's own limit
 ORIENTATION = 0x0112  # EXIF tag
 SIDEWAYS = (5, 6, 7, 8)  # its values that exchange width and height
