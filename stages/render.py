@@ -22,6 +22,7 @@ def run(
     split: options.Split = None,
     params_file: options.ParamsFile = Path("params.yaml"),
     overrides: options.Overrides = None,
+    instances: options.Instances = None,
 ) -> None:
     """Read the dataset and the detections on its test split, write some pictures with objects and detections drawn."""
     from concurrent.futures import ThreadPoolExecutor
@@ -40,10 +41,11 @@ def run(
     from .terminal.console import plural, say
 
     params = load_params(params_file, overrides or ())
-    require_unchanged = watch("render", params_file, overrides or (), params, [dataset, detections])
+    inputs = [dataset, detections, *([instances] if instances else [])]
+    require_unchanged = watch("render", params_file, overrides or (), params, inputs)
     split = split or params.splits.test
     data = VocDataset(dataset)
-    found, annotations = read_with_annotations(detections, data, split, params.data.box_convention)
+    found, annotations = read_with_annotations(detections, data, split, params.data.box_convention, instances)
     index = {image_id: i for i, image_id in enumerate(found.image_ids)}
     in_order = [index[image_id] for image_id in data.split(split)]  # so that the order of the file does not count
     order = np.random.default_rng(params.render.seed).permutation(len(in_order))
