@@ -16,7 +16,7 @@ import torch
 from frcnn.params import PRESETS, Params
 from frcnn.sources.layout import MARKER
 from stages.anchors import run as anchors_stage
-from tests.factories import Command, edited, write_random_weights
+from tests.factories import Command, edited, options, voc_object, write_random_weights, write_voc
 
 ARCHIVE = Path("set.tar")
 
@@ -258,3 +258,18 @@ def test_a_non_finite_loss_names_the_picture(work: Path, frcnn: Command) -> None
     assert code == 2
     assert "a loss is not finite" in stderr
     assert "train_0" in stderr or "val_0" in stderr
+
+
+def test_a_feature_map_of_one_cell_in_a_batch_norm(
+    tmp_path: Path, frcnn: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_voc(tmp_path / "data/dataset", {"a": voc_object(box=(3, 3, 12, 12))}, size=(16, 16))
+    shutil.copy(PRESETS / "demo.yaml", "params.yaml")
+    small = options(["model.width=16", "data.min_size=16", "data.max_size=16", "train_phase1.epochs=1"])
+    assert frcnn("anchors", *small)[0] == 0
+    code, _, err = frcnn("train", "--phase", "1", *small)
+    assert (code, err.count("\n")) == (2, 0)
+    assert err.startswith("error: data.min_size: the feature map of a batch has one cell, and model.norm: trained")
+    larger = [each.replace("=16", "=32") for each in small]
+    assert [frcnn("anchors", *larger)[0], frcnn("train", "--phase", "1", *larger)[0]] == [0, 0]
