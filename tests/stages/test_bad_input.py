@@ -74,6 +74,18 @@ def cut(path: str, size: int) -> Callable[[Path], None]:
     return spoil
 
 
+def zeroed(path: str) -> Callable[[Path], None]:
+    """Fill a block with zeros, as a file system may after a crash; libhdf5 would search it for ever."""
+
+    def spoil(work: Path) -> None:
+        content = bytearray((work / path).read_bytes())
+        middle = len(content) // 2
+        content[middle : middle + 512] = bytes(512)
+        (work / path).write_bytes(content)
+
+    return spoil
+
+
 def write(path: str, text: str) -> Callable[[Path], None]:
     def spoil(work: Path) -> None:
         (work / path).write_text(text)
@@ -163,6 +175,7 @@ CASES = {
         TRAIN,
         "anchors.h5: damaged, cut off, or not a file of this version",
     ),
+    "zeroed anchors": (zeroed("data/anchors.h5"), TRAIN, "anchors.h5: damaged, cut off, or not a file of this version"),
     "truncated picture": (cut(PICTURE, 900), "detect --device cpu", "test_00002.jpg"),
     "unreadable picture": (write(PICTURE, "no picture"), "detect --device cpu", "test_00002.jpg"),
     "missing picture": (remove(PICTURE), "detect --device cpu", "no picture of test_00002"),
