@@ -106,3 +106,10 @@ def test_no_dataset_at_all(tmp_path: Path) -> None:
         check_dataset(tmp_path / "none", "voc")
     with pytest.raises(UserError, match="no image sets; write trainval.txt"):
         check_dataset(tmp_path, "voc")
+
+
+def test_a_huge_picture_comes_with_its_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FRCNN_MAX_PIXELS", "7998")
+    [(file, _, what, action)] = found(write_voc(tmp_path / "d", {"a": voc_object()}))
+    words = "8,000 pixels, more than the limit of 7,998 (FRCNN_MAX_PIXELS): tile or shrink it, or raise the limit"
+    assert (file, what, action) == ("JPEGImages/a.jpg", f"unreadable picture: {words}", "refuse")
