@@ -14,10 +14,11 @@ from frcnn.data.voc.inside import is_hidden
 from frcnn.data.voc.pictures import read_picture
 from frcnn.errors import UserError
 from frcnn.fetching.http import TransferError, open_url
+from frcnn.messages import first_few
 
 MOST_BYTES = 100 * 1024 * 1024
 MOST_SECONDS = 120  # for a picture
-LONGEST_NAME = 100  # letters
+LONGEST_NAME = 200  # bytes; file systems allow 255
 
 
 def is_url(text: str) -> bool:
@@ -35,12 +36,10 @@ def expand_input(text: str) -> list[str]:
     if is_url(text) or path.is_file():
         return [text]
     if path.is_dir():
-        found = sorted(
-            str(each)
-            for each in path.iterdir()
-            if not is_hidden(each.name) and each.is_file() and each.suffix.lower() in EXTENSIONS
-        )
-        problem = f"no picture in this folder ({', '.join(EXTENSIONS)})"
+        files = sorted(str(each) for each in path.iterdir() if not is_hidden(each.name) and each.is_file())
+        found = [each for each in files if Path(each).suffix.lower() in EXTENSIONS]
+        others = f", but {first_few([Path(each).name for each in files])}; convert them to JPEG or PNG" if files else ""
+        problem = f"no picture in this folder ({', '.join(EXTENSIONS)}){others}"
     elif glob.has_magic(text):
         found = sorted(each for each in glob.glob(text, recursive=True) if Path(each).is_file())  # noqa: PTH207
         problem = "no file matches this pattern"
@@ -75,7 +74,7 @@ def unique_names(sources: Sequence[str]) -> list[str]:
     taken: set[str] = set()
     for source in sources:
         text = urllib.parse.unquote(urllib.parse.urlsplit(source).path) if is_url(source) else source
-        stem = re.sub(r"[^\w.\-+ ]", "_", Path(text).stem)[:LONGEST_NAME] or "picture"
+        stem = re.sub(r"[^\w.\-+ ]", "_", Path(text).stem).encode()[:LONGEST_NAME].decode(errors="ignore") or "picture"
         name, count = stem, 1
         while name.lower() in taken:
             count += 1

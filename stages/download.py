@@ -1,6 +1,7 @@
 """Stage `download`: from any source to a dataset in VOC layout."""
 
 import os
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,12 +84,17 @@ def _install(params: "Params", dataset: Path, scratch: Path) -> list[str]:
 
 
 def _fetch(archive: "Published") -> Path:
-    from frcnn.fetching.cache import fetch, verify
+    from frcnn.fetching.cache import cache_folder, fetch, verify
 
+    cached = cache_folder() / archive.name
+    made = f"{datetime.fromtimestamp(cached.stat().st_mtime):%Y-%m-%d %H:%M}" if cached.exists() else ""
     with amount_bar(f"fetch {archive.name}", "MB", 1e-6) as report:
         path = fetch(archive.name, archive.urls, archive.sha256, report)
     if archive.sha256 is None:
-        say(f"{path}: not verified; put its SHA-256 {verify(path, None)} into download.sha256 to have it verified")
+        copy = f"the copy of {made} is used, remove it to fetch it again; " if made else ""
+        say(
+            f"{path}: {copy}not verified; put its SHA-256 {verify(path, None)} into download.sha256 to have it verified"
+        )
     return path
 
 

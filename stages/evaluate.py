@@ -22,26 +22,32 @@ def run(
     split: options.Split = None,
     params_file: options.ParamsFile = Path("params.yaml"),
     overrides: options.Overrides = None,
+    instances: options.Instances = None,
 ) -> None:
     """Read the dataset and the detections on its test split, write average precision and precision-recall curves."""
     import json
 
+    import numpy as np
+
     from frcnn.data.voc.dataset import VocDataset
+    from frcnn.detections.coco_results import is_results, remark_on_corners
     from frcnn.detections.hdf5 import read_with_annotations
     from frcnn.evaluation.curves import draw_curves
     from frcnn.evaluation.tables import ap_table, curve_table
     from frcnn.evaluation.voc_ap import evaluate, mean_ap, summarize
     from frcnn.files import locked, write_text
+    from frcnn.fonts import remark_on_letters
     from frcnn.params import load_params
     from frcnn.unchanged import watch
 
     from .terminal.console import say
 
     params = load_params(params_file, overrides or ())
-    require_unchanged = watch("evaluate", params_file, overrides or (), params, [dataset, detections])
+    inputs = [dataset, detections, *([instances] if instances else [])]
+    require_unchanged = watch("evaluate", params_file, overrides or (), params, inputs)
     threshold = params.evaluate.iou_threshold
     found, annotations = read_with_annotations(
-        detections, VocDataset(dataset), split or params.splits.test, params.data.box_convention
+        detections, VocDataset(dataset), split or params.splits.test, params.data.box_convention, instances
     )
     results = evaluate(annotations, found, threshold)
     summary = summarize(results, len(annotations))
@@ -60,6 +66,11 @@ def run(
         print_table(metrics)
     if coco:
         _say_coco(coco)
+    sizes = np.array([(each.width, each.height) for each in annotations])
+    if is_results(detections) and (remark := remark_on_corners(found, sizes)):
+        say(f"{detections}: {remark}")
+    if remark := remark_on_letters(found.class_names):
+        say(f"{curves}: {remark}")
     counts = ", ".join(f"{summary[what]} {what}" for what in ("images", "objects", "detections"))
     mean = f"mAP {mean_ap(results, 'voc07'):.3f} (11-point)"
     say(f"{metrics / 'summary.json'}: {counts}, {mean}; curves in {curves}")

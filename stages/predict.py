@@ -51,6 +51,7 @@ def run(
 ) -> None:
     """Read pictures and the weights of a detector, write the pictures with the objects found and detections.json."""
     from frcnn.files import write_text
+    from frcnn.fonts import remark_on_letters
     from frcnn.frameworks import load_detector
     from frcnn.picture_sources import read_input, unique_names
 
@@ -78,6 +79,8 @@ def run(
     if entries:
         write_text(out / DETECTIONS, _json(entries, indent=1))
         (out / UNFINISHED).unlink()
+        if remark := remark_on_letters(detector.config.class_names):
+            say(f"{out}: {remark}")
         count = sum(len(entry["detections"]) for entry in entries)
         say(f"{out / DETECTIONS}: {plural(len(entries), 'picture')}, {plural(count, 'detection')}; drawn in {out}")
     if problems:

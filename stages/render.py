@@ -22,6 +22,7 @@ def run(
     split: options.Split = None,
     params_file: options.ParamsFile = Path("params.yaml"),
     overrides: options.Overrides = None,
+    instances: options.Instances = None,
 ) -> None:
     """Read the dataset and the detections on its test split, write some pictures with objects and detections drawn."""
     from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +33,7 @@ def run(
     from frcnn.data.voc.pictures import read_picture
     from frcnn.detections.hdf5 import read_with_annotations
     from frcnn.files import atomic_folder
+    from frcnn.fonts import remark_on_letters
     from frcnn.params import load_params
     from frcnn.report.drawing import contact_sheet, draw
     from frcnn.unchanged import watch
@@ -39,10 +41,11 @@ def run(
     from .terminal.console import plural, say
 
     params = load_params(params_file, overrides or ())
-    require_unchanged = watch("render", params_file, overrides or (), params, [dataset, detections])
+    inputs = [dataset, detections, *([instances] if instances else [])]
+    require_unchanged = watch("render", params_file, overrides or (), params, inputs)
     split = split or params.splits.test
     data = VocDataset(dataset)
-    found, annotations = read_with_annotations(detections, data, split, params.data.box_convention)
+    found, annotations = read_with_annotations(detections, data, split, params.data.box_convention, instances)
     index = {image_id: i for i, image_id in enumerate(found.image_ids)}
     in_order = [index[image_id] for image_id in data.split(split)]  # so that the order of the file does not count
     order = np.random.default_rng(params.render.seed).permutation(len(in_order))
@@ -57,6 +60,8 @@ def run(
     with atomic_folder(out, OVERVIEW) as scratch, ThreadPoolExecutor() as pool:
         _save(scratch / "new" / OVERVIEW, contact_sheet(list(pool.map(render, chosen))))
         require_unchanged()
+    if remark := remark_on_letters(found.class_names):
+        say(f"{out}: {remark}")
     total = plural(len(annotations), f"{split} picture")
     say(f"{out}: {len(chosen)} of {total}; {out / OVERVIEW} shows them together")
 

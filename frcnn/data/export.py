@@ -48,10 +48,15 @@ def _file_name(annotation: Annotation) -> str:
 def _write_coco(
     folder: Path, annotations: dict[str, Annotation], splits: Splits, names: list[str], _: Params
 ) -> dict[str, int]:
-    """Write annotations/instances_SPLIT.json; difficult objects become crowds, which most tools ignore."""
+    """Write annotations/instances_SPLIT.json; difficult objects become crowds, which most tools ignore.
+
+    A picture's id is the number that its name is where all are numbers, so that results come back by it.
+    """
     entries: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {}
     count = 0
-    for number, (image_id, each) in enumerate(annotations.items(), 1):
+    own = {int(image_id) for image_id in annotations if image_id.isascii() and image_id.isdecimal()}
+    numbers = map(int, annotations) if len(own) == len(annotations) else range(1, len(annotations) + 1)
+    for number, (image_id, each) in zip(numbers, annotations.items(), strict=True):
         boxes = each.boxes.astype("float64")  # holds the differences of float32 exactly
         rows = zip(boxes.tolist(), area(boxes).tolist(), each.labels.tolist(), each.difficult.tolist(), strict=True)
         objects = [

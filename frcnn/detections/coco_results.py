@@ -9,12 +9,13 @@ The file is a list with an object for each detection, in any order:
     score          number
 
 Images that no entry names have no detections. Other keys are ignored. Numbers are written with all their digits, so
-that float32 boxes and scores come back as they were.
+that float32 boxes and scores come back as they were. Results of a detector that was trained on COCO's instances have
+the ids of that file; with it they are understood by the names of its pictures and classes.
 """
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ import numpy as np
 from frcnn.detections.detections import Detections, SplitDetections, join_detections
 from frcnn.errors import UserError
 from frcnn.files import write_text
-from frcnn.messages import shorten
+from frcnn.messages import first_line, shorten
 
 KEYS = ("image_id", "category_id", "bbox", "score")
 LARGEST = float(np.finfo(np.float32).max) / 2  # so that x + width is a float32, too
@@ -48,7 +49,9 @@ def write_results(path: Path, detections: SplitDetections) -> None:
     write_text(path, "[\n" + ",\n".join(lines) + "\n]\n")
 
 
-def read_results(path: Path, image_ids: Sequence[str], class_names: Sequence[str], split: str) -> SplitDetections:
+def read_results(
+    path: Path, image_ids: Sequence[str], class_names: Sequence[str], split: str, instances: Path | None = None
+) -> SplitDetections:
     """Read COCO results of a split.
 
     Args:
@@ -56,6 +59,7 @@ def read_results(path: Path, image_ids: Sequence[str], class_names: Sequence[str
         image_ids: N ids of the split.
         class_names: C names.
         split: its name.
+        instances: COCO's instances whose ids the results have; None: they are as stated above.
 
     Returns:
         The detections, of each image in the order of the file.
@@ -63,11 +67,19 @@ def read_results(path: Path, image_ids: Sequence[str], class_names: Sequence[str
     Raises:
         UserError: no such file, no list in JSON, or the first entry that is not as stated above.
     """
-    images = _index_images(image_ids)
+    if instances:
+        images, labels = _read_instances(instances, image_ids, class_names)
+        wanted = f"write the id that {instances.name} has for a class of classes.txt"
+    else:
+        images, labels = _index_images(image_ids), {label: label for label in range(1, len(class_names) + 1)}
+        wanted = f"write 1 to {len(class_names)}, the class's line in classes.txt counted from 1, or name --instances"
     rows: list[list[list[float]]] = [[] for _ in image_ids]
-    for number, entry in enumerate(_load(path), 1):
+    entries = _load(path, "write COCO results there, as `frcnn detect --out x.json` does")
+    if not isinstance(entries, list):
+        raise UserError(f"{path}: not a list; COCO results are a list of objects with {', '.join(KEYS)}")
+    for number, entry in enumerate(entries, 1):
         try:
-            rows[_read_image(entry, images)].append(_read_row(entry, len(class_names)))
+            rows[_read_image(entry, images)].append(_read_row(entry, labels, wanted))
         except ValueError as error:
             raise UserError(f"{path}: entry {number}: {error}") from error
     tables = [np.array(each, np.float64).reshape(-1, 6) for each in rows]
@@ -75,16 +87,53 @@ def read_results(path: Path, image_ids: Sequence[str], class_names: Sequence[str
     return join_detections(image_ids, class_names, found, split)
 
 
-def _load(path: Path) -> list[Any]:
+def remark_on_corners(detections: SplitDetections, sizes: np.ndarray) -> str | None:
+    """Return a remark where most boxes leave their pictures, as x1, y1, x2, y2 read as x, y, width, height do.
+
+    Args:
+        detections: of COCO results, N images.
+        sizes: (N, 2), width and height of the pictures.
+    """
+    outside = int((detections.boxes[:, 2:] > sizes[detections.image_index] + 1).any(1).sum())
+    if 2 * outside <= len(detections.boxes):
+        return None
+    count = f"{outside} of {len(detections.boxes)} boxes leave their pictures"
+    return f"{count}; is bbox x1, y1, x2, y2 instead of x, y, width, height?"
+
+
+def _load(path: Path, remedy: str) -> Any:
     try:
-        entries = json.loads(path.read_text(encoding="utf-8-sig"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; write it with: frcnn detect --out {path.name}") from error
+        raise UserError(f"{path}: {error.strerror}; {remedy}") from error
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not JSON ({str(error).splitlines()[0]}); write COCO results there") from error
-    if not isinstance(entries, list):
-        raise UserError(f"{path}: not a list; COCO results are a list of objects with {', '.join(KEYS)}")
-    return entries
+        raise UserError(f"{path}: not JSON ({first_line(error)}); {remedy}") from error
+
+
+def _read_instances(
+    path: Path, image_ids: Sequence[str], class_names: Sequence[str]
+) -> tuple[dict[str | int, list[int]], dict[int, int]]:
+    """Return the indices of the images, and the label, that each id of COCO's instances means."""
+    tree = _load(path, "name COCO's instances, the ground truth of the results")
+    ends: dict[tuple[str, ...], list[int]] = {}
+    for i, image_id in enumerate(image_ids):
+        parts = PurePosixPath(image_id).parts
+        for start in range(len(parts)):
+            ends.setdefault(parts[start:], []).append(i)
+    try:
+        files = {each["id"]: PurePosixPath(each["file_name"].replace("\\", "/")) for each in tree["images"]}
+        names = {each["id"]: " ".join(str(each["name"]).split()) for each in tree["categories"]}
+    except (LookupError, TypeError, AttributeError) as error:
+        what = "images with id and file_name, and categories with id and name"
+        raise UserError(f"{path}: no COCO instances, which have {what}") from error
+    images = {key: _indices(file.with_suffix(""), ends) or _indices(file, ends) for key, file in files.items()}
+    return images, {key: class_names.index(name) + 1 for key, name in names.items() if name in class_names}
+
+
+def _indices(file: PurePosixPath, ends: dict[tuple[str, ...], list[int]]) -> list[int]:
+    """Return the indices of the ids that end most like a path."""
+    found = (ends.get(file.parts[start:]) for start in range(len(file.parts)))
+    return next(filter(None, found), [])
 
 
 def _index_images(image_ids: Sequence[str]) -> dict[str | int, list[int]]:
@@ -110,21 +159,23 @@ def _read_image(entry: Any, images: dict[str | int, list[int]]) -> int:
     image_id = entry["image_id"]
     found = images.get(image_id, []) if type(image_id) in (str, int) else []  # neither true nor 7.0
     if not found:
-        raise ValueError(f"image_id {shorten(image_id)} is no image of the split; write ids as in ImageSets")
+        raise ValueError(
+            f"image_id {shorten(image_id)} is no image of the split; write ids as in ImageSets, or name --instances"
+        )
     if len(found) > 1:
         raise ValueError(f"image_id {image_id} means {len(found)} images of the split; write the id as text")
     return found[0]
 
 
-def _read_row(entry: dict[str, Any], classes: int) -> list[float]:
+def _read_row(entry: dict[str, Any], labels: dict[int, int], wanted: str) -> list[float]:
     """Return x1, y1, x2, y2, score and label of an entry.
 
     Raises:
         ValueError: what is wrong, and how to fix it.
     """
     label, bbox, score = entry["category_id"], entry["bbox"], entry["score"]
-    if type(label) is not int or not 1 <= label <= classes:
-        raise ValueError(f"category_id is {shorten(label)}; write 1 to {classes}, in the order of classes.txt")
+    if type(label) is not int or label not in labels:
+        raise ValueError(f"category_id is {shorten(label)}; {wanted}")
     if not isinstance(bbox, list) or len(bbox) != 4 or not all(_is_number(value) for value in bbox):
         raise ValueError(f"bbox is {shorten(bbox)}; write [x, y, width, height] in finite numbers")
     x, y, width, height = bbox
@@ -132,7 +183,7 @@ def _read_row(entry: dict[str, Any], classes: int) -> list[float]:
         raise ValueError(f"bbox is {shorten(bbox)}, of negative size; write [x, y, width, height]")
     if not _is_number(score):
         raise ValueError(f"score is {shorten(score)}; write a finite number")
-    return [x, y, x + width, y + height, score, label]
+    return [x, y, x + width, y + height, score, labels[label]]
 
 
 def _is_number(value: Any) -> bool:

@@ -77,9 +77,16 @@ def read_detections(path: Path) -> SplitDetections:
 
 
 def read_with_annotations(
-    path: Path, dataset: VocDataset, split: str, box_convention: str
+    path: Path, dataset: VocDataset, split: str, box_convention: str, instances: Path | None = None
 ) -> tuple[SplitDetections, list[Annotation]]:
     """Read detections, HDF5 or COCO results (.json), and the ground truth of the split that they must be of.
+
+    Args:
+        path: the detections.
+        dataset: the ground truth.
+        split: its name.
+        box_convention: voc, continuous or reference.
+        instances: COCO's instances whose ids the results have.
 
     Returns:
         The detections, and the annotations in the order of their images.
@@ -88,7 +95,9 @@ def read_with_annotations(
         UserError: either cannot be read, or they do not belong together.
     """
     if is_results(path):
-        detections = read_results(path, dataset.split(split), dataset.class_names, split)
+        detections = read_results(path, dataset.split(split), dataset.class_names, split, instances)
+    elif instances:
+        raise UserError(f"{path}: --instances is for COCO results, whose name ends with .json; leave it out")
     else:
         detections = read_detections(path)
         check_agreement(path, detections, split, dataset.class_names, dataset.split(split))

@@ -1,6 +1,5 @@
 """Precision-recall curves: thinned for a table, and drawn."""
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,13 +8,15 @@ from matplotlib import color_sequences
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 
 from frcnn.evaluation.voc_ap import ClassResult, mean_ap
 from frcnn.files import atomic_path
+from frcnn.fonts import find_font, legible
 
 COLORS = color_sequences["tab10"]
 STYLES = ["-", "--", ":", "-."]  # one for each round of the colors
-ROWS, LONGEST_NAME = 24, 24  # of the legend: classes a column, letters of a name
+ROWS, LONGEST_NAME, LETTERS = 24, 24, 9  # of the legend: classes a column, letters of a name, their size
 
 
 def thin_curve(result: ClassResult, points: int = 200) -> np.ndarray:
@@ -37,37 +38,42 @@ def thin_curve(result: ClassResult, points: int = 200) -> np.ndarray:
 def draw_curves(path: Path, results: Sequence[ClassResult], iou_threshold: float) -> None:
     """Draw the curve of every class that has objects, best first in the legend, as a PNG file.
 
+    A class is named by its number where no font has the letters of its name.
+
     Raises:
         UserError: the folder cannot be written or the disk is full.
     """
-    shown = sorted((result for result in results if result.objects), key=lambda result: -result.ap["voc07"])
+    names = [each.name if len(each.name) <= LONGEST_NAME else f"{each.name[: LONGEST_NAME - 1]}…" for each in results]
+    named = [(result, name) for result, name in zip(results, legible(names), strict=True) if result.objects]
+    shown = sorted(named, key=lambda pair: -pair[0].ap["voc07"])
     columns = max(1, -(-len(shown) // ROWS))
     figure = Figure(figsize=(7.0 + 2.6 * columns, 6.5), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    for i, result in enumerate(shown):
-        _draw_curve(axes, result, i)
+    for i, (result, name) in enumerate(shown):
+        _draw_curve(axes, result, name, i)
     _decorate(
         axes, f"mAP {mean_ap(results, 'voc07'):.3f} (11-point), IoU > {iou_threshold:g}" if shown else "No objects"
     )
     if shown:
-        axes.legend(
+        legend = axes.legend(
             title="AP (11-point)",
             loc="upper left",
             bbox_to_anchor=(1.01, 1),
             borderaxespad=0,
             ncols=columns,
-            fontsize=9,
+            fontsize=LETTERS,
         )
-    with atomic_path(path) as temporary, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph")  # the font lacks a letter of a class name and draws a box
+        for text in legend.get_texts():
+            if not text.get_text().isascii():
+                text.set_fontproperties(FontProperties(fname=find_font(text.get_text()), size=LETTERS))
+    with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", metadata={"Software": None})
 
 
-def _draw_curve(axes: Axes, result: ClassResult, index: int) -> None:
+def _draw_curve(axes: Axes, result: ClassResult, name: str, index: int) -> None:
     kept = thin_curve(result, points=2000)
     kept = kept[result.recalls[kept] > 0]  # what is wrong before the first find would all lie on one spot
-    name = result.name if len(result.name) <= LONGEST_NAME else result.name[: LONGEST_NAME - 1] + "…"
     name = name.replace("$", r"\$")  # which would begin a formula
     color, style = COLORS[index % len(COLORS)], STYLES[index // len(COLORS) % len(STYLES)]
     # A class without detections has an entry in the legend, but no line.

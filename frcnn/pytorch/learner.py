@@ -13,6 +13,7 @@ from torch.profiler import record_function
 from frcnn.detector.batch import Batch
 from frcnn.detector.config import DetectorConfig
 from frcnn.detector.interfaces import Weights
+from frcnn.errors import UserError
 from frcnn.params.training import Train
 from frcnn.pytorch import data_parallel
 from frcnn.pytorch.clipping import clip_gradients
@@ -21,6 +22,11 @@ from frcnn.pytorch.inference import TorchDetector
 from frcnn.pytorch.inputs import Inputs, batch_inputs, to_device
 from frcnn.pytorch.optimizer import build_optimizer, set_learning_rate
 from frcnn.pytorch.weights import arrays_of, load_arrays
+
+ONE_CELL = (
+    "data.min_size: the feature map of a batch has one cell, and model.norm: trained needs more to normalize; raise "
+    "data.min_size and data.max_size, or train.batch_size where several pictures are trained on"
+)
 
 
 class TorchLearner:
@@ -50,7 +56,12 @@ class TorchLearner:
         """Return the four losses of a batch and keep the gradient."""
         torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
         with data_parallel.averaging(self._network, now=last):
-            losses = self._network(to_device(inputs, self.device), self.train, self.precision)
+            try:
+                losses = self._network(to_device(inputs, self.device), self.train, self.precision)
+            except ValueError as error:
+                if "more than 1 value per channel" not in str(error):
+                    raise
+                raise UserError(ONE_CELL) from error
             total = data_parallel.mean_of_batch(torch.stack(list(losses.values())).sum(0), images)
             with record_function("backward"):
                 (total / batches).backward()

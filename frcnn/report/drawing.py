@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from frcnn.data.voc.annotation import Annotation
 from frcnn.detections.detections import Detections
+from frcnn.fonts import find_font, legible
 
 MOST_TAGS = 300  # in a picture: more would hide it, and each looks for a place among those before
 SHORT_SIDE = 480  # px: smaller pictures are enlarged by a whole factor to about this
@@ -49,23 +50,23 @@ def draw(
     Args:
         image: (H, W, 3) uint8 RGB.
         detections: in pixels of the image.
-        class_names: without background; label 1 is the first.
+        class_names: without background; label 1 is the first; written by number where no font has the letters.
         annotation: the ground truth, if it is to be shown.
 
     Returns:
         (kH, kW, 3) uint8, enlarged by a whole k if the picture is small.
     """
-    canvas = _Canvas.of(image)
+    canvas, names = _Canvas.of(image), legible(class_names)
     tags: list[_Tag] = []
     if annotation is not None:
         for box, label in zip(annotation.boxes, annotation.labels, strict=True):
             canvas.dashed(box, GREEN)
-            tags.append(_Tag(canvas.scaled(box), class_names[label - 1], GREEN, BLACK, below=True))
+            tags.append(_Tag(canvas.scaled(box), names[label - 1], GREEN, BLACK, below=True))
     for i in np.argsort(detections.scores, kind="stable"):  # the highest score on top
         box, label = detections.boxes[i], int(detections.labels[i])
         color = class_color(label)
         canvas.solid(box, color)
-        text = f"{class_names[label - 1]} {detections.scores[i]:.2f}"
+        text = f"{names[label - 1]} {detections.scores[i]:.2f}"
         tags.append(_Tag(canvas.scaled(box), text, _readable_on(color), color))
     canvas.write(tags[::-1])
     return np.asarray(canvas.picture)
@@ -132,6 +133,7 @@ class _Canvas:
     pen: ImageDraw.ImageDraw
     factor: int
     line: int
+    height: int
     font: ImageFont.FreeTypeFont | ImageFont.ImageFont
 
     @classmethod
@@ -142,8 +144,8 @@ class _Canvas:
         picture = Image.fromarray(image)
         picture = picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.BICUBIC)
         side = (picture.width * picture.height) ** 0.5
-        font = ImageFont.load_default(size=max(12, round(side / 38)))
-        return cls(picture, ImageDraw.Draw(picture), factor, max(2, round(side / 220)), font)
+        line, height = max(2, round(side / 220)), max(12, round(side / 38))
+        return cls(picture, ImageDraw.Draw(picture), factor, line, height, ImageFont.load_default(height))
 
     def scaled(self, box: np.ndarray) -> Rectangle:
         x1, y1, x2, y2 = (float(value) * self.factor for value in box)
@@ -181,15 +183,17 @@ class _Canvas:
         """Write the first `MOST_TAGS` tags, each where it hides none of those before it, if there is such a place."""
         taken: list[Rectangle] = []
         for tag in tags[:MOST_TAGS]:
-            pad = max(2, self.line)
-            left, top, right, bottom = self.pen.textbbox((0, 0), tag.text, font=self.font)
-            # The height of the font, not of this text's letters, so that all tags are of one height.
-            ascent, descent = self.pen.textbbox((0, 0), "Ap", font=self.font)[1::2]
+            pad, font, sample = max(2, self.line), self.font, "Ap"
+            if not tag.text.isascii() and (path := find_font(tag.text)):
+                font, sample = ImageFont.truetype(path, self.height), f"Ap{tag.text}"
+            left, _, right, _ = self.pen.textbbox((0, 0), tag.text, font=font)
+            # The height of the font, not of this text's letters, so that all tags in Latin letters are of one height.
+            ascent, descent = self.pen.textbbox((0, 0), sample, font=font)[1::2]
             width, height = right - left + 2 * pad, descent - ascent + 2 * pad
             x, y = self.place(tag, width, height, taken)
             taken.append((x, y, x + width, y + height))
             self.pen.rectangle((x, y, x + width - 1, y + height - 1), fill=tag.ground)
-            self.pen.text((x + pad - left, y + pad - ascent), tag.text, fill=tag.color, font=self.font)
+            self.pen.text((x + pad - left, y + pad - ascent), tag.text, fill=tag.color, font=font)
 
     def place(self, tag: _Tag, width: float, height: float, taken: Sequence[Rectangle]) -> tuple[int, int]:
         """Return the upper left corner of the first free place for a tag, or of the least occupied."""

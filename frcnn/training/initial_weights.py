@@ -20,6 +20,7 @@ from frcnn.detector.interfaces import Weights
 from frcnn.detector.tensor_file import read_tensors, require_finite, write_tensors
 from frcnn.detector.weights_file import COUNTER
 from frcnn.errors import UserError
+from frcnn.messages import cut, first_few
 from frcnn.params import from_dict, to_dict
 
 SCHEMA, VERSION = "frcnn-initial-weights", 2
@@ -62,7 +63,9 @@ def state_dict_in(content: Any, path: Path) -> dict[str, Tensor]:
         state = next((content[key] for key in STATE_DICTS if key in content), content)
     if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
         keys = ", ".join(f"`{key}`" for key in STATE_DICTS)
-        raise UserError(f"{path}: holds no state dict of tensors, alone or as one of {keys}")
+        inside = first_few([str(key) for key in content]) if isinstance(content, dict) else type(content).__name__
+        what = f"holds no state dict of tensors, alone or as one of {keys}, but {cut(inside)}"
+        raise UserError(f"{path}: {what}; save its tensors alone with torch.save")
     names = list(map(str, state))
     prefix = PARALLEL if all(name.startswith(PARALLEL) for name in names) else ""
     return {name.removeprefix(prefix): tensor for name, tensor in zip(names, state.values(), strict=True)}

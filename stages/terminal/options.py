@@ -38,6 +38,10 @@ Weights = Annotated[Path, typer.Option("--weights", metavar="FILE", help="Weight
 Detections = Annotated[
     Path, typer.Option("--detections", metavar="FILE", help="Detections; a .json file: COCO results.")
 ]
+Instances = Annotated[
+    Path | None,
+    typer.Option("--instances", metavar="FILE", help="COCO's instances (JSON) whose ids the COCO results have."),
+]
 Split = Annotated[str | None, typer.Option("--split", metavar="NAME", help="Split; default: splits.test.")]
 Device = Annotated[
     str, typer.Option("--device", metavar="DEVICE", help="cpu, cuda, cuda:1, or auto.", envvar="FRCNN_DEVICE")

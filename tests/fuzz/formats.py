@@ -13,6 +13,7 @@ import torch
 import torchvision
 from PIL import Image
 
+from frcnn.data.voc import pictures
 from tests.crash.forked import make_project, run
 from tests.crash.points import count_changes
 from tests.foreign_weights import VGG_CONVOLUTIONS, constants, detectron2_arrays
@@ -20,7 +21,7 @@ from tests.foreign_weights import VGG_CONVOLUTIONS, constants, detectron2_arrays
 NONE = ("--workers", "0")
 ANCHORS, CHECK, EVALUATE = ("anchors", *NONE), ("check", *NONE), ("evaluate",)
 DATASET = "data/dataset"
-PICTURES = {"JPEG": "jpg", "PNG": "png", "BMP": "bmp", "GIF": "gif", "WEBP": "webp", "TIFF": "tif"}
+PICTURES = {"JPEG": "jpg", **{name: name.lower() for name in pictures.FORMATS[1:]}}
 
 
 @dataclass(frozen=True)

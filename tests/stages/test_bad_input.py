@@ -16,7 +16,7 @@ import torch
 from frcnn.params import PRESETS, Params
 from frcnn.sources.layout import MARKER
 from stages.anchors import run as anchors_stage
-from tests.factories import Command, edited, write_random_weights
+from tests.factories import Command, edited, options, voc_object, write_random_weights, write_voc
 
 ARCHIVE = Path("set.tar")
 
@@ -70,6 +70,18 @@ def remove(path: str) -> Callable[[Path], None]:
 def cut(path: str, size: int) -> Callable[[Path], None]:
     def spoil(work: Path) -> None:
         (work / path).write_bytes((work / path).read_bytes()[:size])
+
+    return spoil
+
+
+def zeroed(path: str) -> Callable[[Path], None]:
+    """Fill a block with zeros, as a file system may after a crash; libhdf5 would search it for ever."""
+
+    def spoil(work: Path) -> None:
+        content = bytearray((work / path).read_bytes())
+        middle = len(content) // 2
+        content[middle : middle + 512] = bytes(512)
+        (work / path).write_bytes(content)
 
     return spoil
 
@@ -163,6 +175,7 @@ CASES = {
         TRAIN,
         "anchors.h5: damaged, cut off, or not a file of this version",
     ),
+    "zeroed anchors": (zeroed("data/anchors.h5"), TRAIN, "anchors.h5: damaged, cut off, or not a file of this version"),
     "truncated picture": (cut(PICTURE, 900), "detect --device cpu", "test_00002.jpg"),
     "unreadable picture": (write(PICTURE, "no picture"), "detect --device cpu", "test_00002.jpg"),
     "missing picture": (remove(PICTURE), "detect --device cpu", "no picture of test_00002"),
@@ -258,3 +271,18 @@ def test_a_non_finite_loss_names_the_picture(work: Path, frcnn: Command) -> None
     assert code == 2
     assert "a loss is not finite" in stderr
     assert "train_0" in stderr or "val_0" in stderr
+
+
+def test_a_feature_map_of_one_cell_in_a_batch_norm(
+    tmp_path: Path, frcnn: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_voc(tmp_path / "data/dataset", {"a": voc_object(box=(3, 3, 12, 12))}, size=(16, 16))
+    shutil.copy(PRESETS / "demo.yaml", "params.yaml")
+    small = options(["model.width=16", "data.min_size=16", "data.max_size=16", "train_phase1.epochs=1"])
+    assert frcnn("anchors", *small)[0] == 0
+    code, _, err = frcnn("train", "--phase", "1", *small)
+    assert (code, err.count("\n")) == (2, 0)
+    assert err.startswith("error: data.min_size: the feature map of a batch has one cell, and model.norm: trained")
+    larger = [each.replace("=16", "=32") for each in small]
+    assert [frcnn("anchors", *larger)[0], frcnn("train", "--phase", "1", *larger)[0]] == [0, 0]

@@ -1,4 +1,5 @@
 import hashlib
+import re
 import tarfile
 import zipfile
 from collections.abc import Iterator
@@ -113,7 +114,10 @@ def test_an_address(tmp_path: Path, archive: Path, mirror: str, capsys: pytest.C
     archive.rename(tmp_path / "served" / archive.name)
     run(tmp_path / "dataset", f"{mirror}/my%20set.tar")
     digest = sha256(tmp_path / "served" / archive.name)
-    assert f"not verified; put its SHA-256 {digest}" in capsys.readouterr().out
+    assert f"set.tar: not verified; put its SHA-256 {digest}" in capsys.readouterr().out
+    run(tmp_path / "dataset", f"{mirror}/my%20set.tar")  # whether or not it has been corrected there
+    words = r"set\.tar: the copy of \d{4}-\d\d-\d\d \d\d:\d\d is used, remove it to fetch it again; not verified; "
+    assert re.search(words, capsys.readouterr().out)
     run(tmp_path / "dataset", f"{mirror}/my%20set.tar", f"download.sha256={{my set.tar: {digest}}}")
     assert "not verified" not in capsys.readouterr().out
     with pytest.raises(UserError, match="wrong checksum"):

@@ -10,13 +10,16 @@ from stages import download
 from tests.factories import QuietHandler, serve, voc_object, write_voc
 
 
-def test_a_damaged_archive_without_checksum_is_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that tells no length cuts the archive off: nothing but unpacking can notice."""
+@pytest.mark.parametrize("page", [b"<html>Too many users</html>", None], ids=["page", "cut"])
+def test_a_damaged_archive_without_checksum_is_fetched_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: bytes | None
+) -> None:
+    """A server that tells no length cuts the archive off, or sends a page: nothing but unpacking can notice."""
     monkeypatch.setenv("FRCNN_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     write_voc(tmp_path / "set", {"a": voc_object()})
     shutil.make_archive("set", "tar", "set")
-    bodies = [Path("set.tar").read_bytes()[:7000], Path("set.tar").read_bytes()]
+    bodies = [page or Path("set.tar").read_bytes()[:7000], Path("set.tar").read_bytes()]
 
     class Handler(QuietHandler):
         protocol_version = "HTTP/1.0"
@@ -28,7 +31,7 @@ def test_a_damaged_archive_without_checksum_is_fetched_again(tmp_path: Path, mon
 
     with serve(Handler) as address:
         overrides = [f"download.source={address}/set.tar"]
-        with pytest.raises(UserError, match="truncated, damaged or no archive.*fetch it again"):
+        with pytest.raises(UserError, match="(?s)truncated, damaged or no archive.*fetch it again"):
             download.run(Path("default"), overrides, Path("dataset"), 0)
         assert not list((tmp_path / "cache").glob("*.tar"))
         download.run(Path("default"), overrides, Path("dataset"), 0)

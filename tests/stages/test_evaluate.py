@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from frcnn.data.export import export_dataset
+from frcnn.data.voc.dataset import VocDataset
 from frcnn.detections.detections import Detections, join_detections
 from frcnn.detections.hdf5 import read_detections, write_detections
 from frcnn.errors import UserError
 from frcnn.files import locked
+from frcnn.params import load_params
 from stages import evaluate
 from tests.factories import ROOT
 
@@ -147,6 +150,29 @@ def test_coco_results_of_another_detector(dataset: Path, tmp_path: Path) -> None
         run(dataset, tmp_path / "others.JSON")
 
 
+def test_coco_results_of_a_detector_trained_on_the_export(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    export_dataset(VocDataset(dataset), tmp_path / "coco", "coco", load_params(PARAMS, []))
+    instances = tmp_path / "coco/annotations/instances_test.json"
+    keys = ("image_id", "category_id", "bbox")
+    objects = json.loads(instances.read_text())["annotations"]
+    results, out = tmp_path / "results.json", tmp_path / "metrics"
+    results.write_text(json.dumps([{key: each[key] for key in keys} | {"score": 0.5} for each in objects]))
+    arguments = dataset, results, out, tmp_path / "pr.png", None, PARAMS, []
+    with pytest.raises(UserError, match=r"image_id 1 is no image of the split; .* or name --instances"):
+        evaluate.run(*arguments)
+    evaluate.run(*arguments, instances)
+    assert json.loads((out / "summary.json").read_text())["mAP_area"] == 1
+    assert "leave their pictures" not in capsys.readouterr().out
+    corners = [each | {"bbox": [50, 40, 90, 70]} for each in json.loads(results.read_text())]
+    results.write_text(json.dumps(corners))
+    evaluate.run(*arguments, instances)
+    assert "results.json: 3 of 3 boxes leave their pictures" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"d\.h5: --instances is for COCO results"):
+        evaluate.run(dataset, write(tmp_path / "d.h5"), *arguments[2:], instances)
+
+
 def test_class_names_that_a_reader_may_take_for_something_else(
     dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -155,6 +181,12 @@ def test_class_names_that_a_reader_may_take_for_something_else(
     assert [row["class"] for row in rows_of(out / "ap_per_class.csv")] == ["bolt", "wrench", "NA"]
     row = next(line.split() for line in capsys.readouterr().out.splitlines() if line.strip().startswith("NA"))
     assert row == ["NA", "0", "0", "-", "-", "-", "-"]
+
+
+def test_names_that_no_font_can_write_are_told(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    (dataset / "classes.txt").write_text("bolt\nwrench\n\U0010fff0\n", encoding="utf-8")
+    run(dataset, write(tmp_path / "d.h5", classes=["bolt", "wrench", "\U0010fff0"]))
+    assert "pr.png: no font has the letters: class 3 is" in capsys.readouterr().out
 
 
 def test_order_of_the_images_does_not_count(dataset: Path, tmp_path: Path) -> None:

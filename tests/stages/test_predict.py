@@ -282,6 +282,13 @@ for name in "abc":
     assert (tmp_path / "lines").read_text() == json.dumps({"image": "a" * 180}) + "\n"
 
 
+def test_a_name_of_as_many_bytes_as_there_may_be(folder: Path, tmp_path: Path) -> None:
+    name = "检" * 83 + "x"  # 250 bytes without its extension
+    (folder / "one.jpg").rename(folder / f"{name}.jpg")
+    assert len(run(tmp_path, folder)) == 2
+    assert drawn(tmp_path) == ["two.png", f"{name[:66]}.png"]
+
+
 def test_a_name_that_is_no_text(folder: Path, tmp_path: Path) -> None:
     (folder / "one.jpg").rename(os.fsdecode(os.fsencode(folder) + b"/\xff.jpg"))
     [entry, _] = sorted(run(tmp_path, folder), key=lambda entry: -entry["width"])

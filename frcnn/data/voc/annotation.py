@@ -3,6 +3,7 @@
 n is the number of objects of the picture, C the number of classes without background.
 """
 
+import glob
 import math
 import re
 import xml.etree.ElementTree as ET
@@ -164,7 +165,9 @@ def _read_text(path: Path) -> str | bytes:
 def _picture_size(dataset: Path, image_id: str, paths: list[Path], problems: list[Problem]) -> tuple[int, int] | None:
     """Return (width, height) of the upright picture, or None and a problem."""
     if not paths:
-        _add(problems, f"JPEGImages/{image_id}.*", "", kinds.NO_PICTURE, "no such picture")
+        unread = sorted((dataset / "JPEGImages").glob(f"{glob.escape(image_id)}.*"))
+        but = f", but {unread[0].name}, which is not read: convert it to JPEG or PNG" if unread else ""
+        _add(problems, f"JPEGImages/{image_id}.*", "", kinds.NO_PICTURE, f"no such picture{but}")
         return None
     file = paths[0].relative_to(dataset).as_posix()
     if len(paths) > 1:
@@ -182,7 +185,8 @@ def _picture_size(dataset: Path, image_id: str, paths: list[Path], problems: lis
 
 def bare_reason(error: UserError, path: Path) -> str:
     """Return what a message about `path` says, without the path and the remedy."""
-    return str(error).removeprefix(f"{path}: ").rpartition(";")[0] or str(error)
+    reason = str(error).removeprefix(f"{path}: ")
+    return reason.rpartition(";")[0] or reason
 
 
 def _compare_size(root: ET.Element, file: str, size: tuple[int, int], path: Path, problems: list[Problem]) -> None:

@@ -13,7 +13,10 @@ from frcnn.data.voc.inside import bad_name, is_hidden, read_text, require_plain,
 from frcnn.data.voc.problems import Problem, problem_to_error
 from frcnn.errors import UserError
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif")  # of several the first is taken
+EXTENSIONS = (  # of several the first is taken
+    ".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".jfif", ".jpe", ".mpo", ".apng", ".avif",
+    ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm", ".dib",
+)  # fmt: skip
 SETS = "ImageSets/Main"
 # In the official order, which is also the alphabetical one.
 VOC_CLASSES = [  # fmt: skip

@@ -11,18 +11,23 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError, _imaging
+from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError, _imaging
 
 from frcnn.errors import UserError
 
-FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF")  # for some others Pillow starts programs
+# For some others Pillow starts programs, or recognizes them by so little that much else would be taken for them.
+AVIF = ["AVIF"] if find_spec("PIL._avif") else []  # since Pillow 11.3
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM", "JPEG2000", "DIB", *AVIF)
 MAX_PIXELS = 178_956_970  # unless FRCNN_MAX_PIXELS says otherwise; Pillow's own limit
 ORIENTATION = 0x0112  # EXIF tag
 SIDEWAYS = (5, 6, 7, 8)  # its values that exchange width and height
+WIDTH, HEIGHT = 256, 257  # TIFF tags
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY  # 64 MiB: a profile or text may need more than 1
 
 # Commands print one line for a bad picture, without remarks of a library. Filters are for the whole process because
 # `warnings.catch_warnings` is not safe where threads read pictures.
@@ -55,6 +60,8 @@ def read_picture(path: Path, max_pixels: int | None = None) -> np.ndarray:
         image.load()
         if _tiff.damaged:
             raise ValueError("damaged TIFF")
+        if _orientation(image) == 1:  # of TIFF, most versions of Pillow turn the picture as they load it
+            orientation = 1
         rgb = _to_rgb(image)
     return np.asarray(rgb if orientation == 1 else _upright(rgb, orientation))
 
@@ -76,7 +83,8 @@ def stored_size(path: Path) -> tuple[int, int]:
 
 def _header(path: Path) -> tuple[tuple[int, int], int]:
     with _opened(path) as image:
-        return image.size, _orientation(image)
+        tags = getattr(image, "tag_v2", None)  # of TIFF, some versions of Pillow give the upright size as that of image
+        return (tags[WIDTH], tags[HEIGHT]) if tags else image.size, _orientation(image)
 
 
 @contextmanager
@@ -133,8 +141,7 @@ def _unreadable(path: Path, error: Exception) -> UserError:
     if isinstance(error, Image.DecompressionBombError):
         pixels = int(re.findall("[0-9]+", str(error))[0])
         limit = f"the limit of {2 * (Image.MAX_IMAGE_PIXELS or 0):,} (FRCNN_MAX_PIXELS)"
-        return UserError(
-            f"{path}: unreadable picture: {pixels:,} pixels, more than {limit}; shrink it, or raise the limit"
-        )
+        what = f"{pixels:,} pixels, more than {limit}: tile or shrink it, or raise the limit"
+        return UserError(f"{path}: unreadable picture: {what}")
     reason = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
     return UserError(f"{path}: unreadable picture: {reason}; replace or remove it")

@@ -105,3 +105,23 @@ def test_content_that_contradicts_itself(tmp_path: Path, name: str, values: list
         file[name] = array
     with pytest.raises(UserError, match=message):
         read_targets(tmp_path / "a.h5")
+
+
+@pytest.mark.parametrize("text", ["[1]", "7", "[1", ""])
+def test_provenance_that_is_none(tmp_path: Path, text: str) -> None:
+    write_targets(tmp_path / "a.h5", make(), PROVENANCE)
+    with edited(tmp_path / "a.h5") as file:
+        file.attrs["provenance"] = text
+    with pytest.raises(UserError, match="not as an anchors file should be"):
+        read_targets(tmp_path / "a.h5")
+
+
+def test_labels_of_another_file_are_not_read(tmp_path: Path) -> None:
+    write_targets(tmp_path / "a.h5", make(), PROVENANCE)
+    (tmp_path / "secret").write_bytes(bytes(99))
+    with edited(tmp_path / "a.h5") as file:
+        shape, dtype = file["gt_labels"].shape, file["gt_labels"].dtype
+        del file["gt_labels"]
+        file.create_dataset("gt_labels", shape, dtype, external=[(str(tmp_path / "secret"), 0, 99)])
+    with pytest.raises(UserError, match="the data of gt_labels are not in the file"):
+        read_targets(tmp_path / "a.h5")

@@ -71,15 +71,17 @@ def test_a_size_taken_before_rotation_is_told(tmp_path: Path) -> None:
 
 
 def test_problems_of_files_and_lists(tmp_path: Path) -> None:
-    dataset = write_voc(tmp_path / "d", dict.fromkeys(["cut", "gone", "bare", "twin", "text"], ""))
+    dataset = write_voc(tmp_path / "d", dict.fromkeys(["cut", "gone", "other", "bare", "twin", "text"], ""))
     pictures = dataset / "JPEGImages"
+    (pictures / "other.jpg").rename(pictures / "other.HEIC")
+    (pictures / "gone and back.heic").touch()
     Image.effect_noise((200, 200), 90).save(pictures / "cut.jpg")
     (pictures / "cut.jpg").write_bytes((pictures / "cut.jpg").read_bytes()[:4000])  # its header is sound
     (pictures / "gone.jpg").unlink()
     (dataset / "Annotations" / "bare.xml").unlink()
     (pictures / "twin.png").write_bytes((pictures / "twin.jpg").read_bytes())
     (pictures / "text.jpg").write_text("text")
-    write_list(dataset, "cut\ngone\nbare\n\ntwin\ntext\ncut\n")
+    write_list(dataset, "cut\ngone\nbare\n\ntwin\ntext\ncut\nother\n")
     write_list(dataset, "\n", "val")
     problems = {file: (where, what, action) for file, where, what, action in found(dataset)}
     assert problems == {
@@ -87,6 +89,11 @@ def test_problems_of_files_and_lists(tmp_path: Path) -> None:
         "ImageSets/Main/val.txt": ("", "lists no image", "refuse"),
         "JPEGImages/cut.jpg": ("", problems["JPEGImages/cut.jpg"][1], "refuse"),
         "JPEGImages/gone.*": ("", "no such picture", "refuse"),
+        "JPEGImages/other.*": (
+            "",
+            "no such picture, but other.HEIC, which is not read: convert it to JPEG or PNG",
+            "refuse",
+        ),
         "Annotations/bare.xml": ("", "no such annotation", "refuse"),
         "JPEGImages/twin.jpg": ("", "used; not used: twin.png", "note"),
         "JPEGImages/text.jpg": ("", "unreadable picture: not a format that is known", "refuse"),
@@ -99,3 +106,10 @@ def test_no_dataset_at_all(tmp_path: Path) -> None:
         check_dataset(tmp_path / "none", "voc")
     with pytest.raises(UserError, match="no image sets; write trainval.txt"):
         check_dataset(tmp_path, "voc")
+
+
+def test_a_huge_picture_comes_with_its_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FRCNN_MAX_PIXELS", "7998")
+    [(file, _, what, action)] = found(write_voc(tmp_path / "d", {"a": voc_object()}))
+    words = "8,000 pixels, more than the limit of 7,998 (FRCNN_MAX_PIXELS): tile or shrink it, or raise the limit"
+    assert (file, what, action) == ("JPEGImages/a.jpg", f"unreadable picture: {words}", "refuse")

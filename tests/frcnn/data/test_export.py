@@ -84,3 +84,16 @@ def test_pixel_indices_are_exported_as_continuous_boxes(tmp_path: Path, conventi
     dataset = VocDataset(write_voc(tmp_path / "voc", {"a": voc_object("dog", (11, 21, 40, 60))}))
     export_dataset(dataset, tmp_path / "out", "yolo", change(Params(), {"data.box_convention": convention}))
     assert (tmp_path / "out/labels/a.txt").read_text() == "1 0.25 0.5 0.3 0.5\n"
+
+
+@pytest.mark.parametrize(
+    ("names", "numbers"),
+    [(["000012", "000007"], [12, 7]), (["12", "012"], [1, 2]), (["12", "a"], [1, 2])],
+    ids=["numbers", "equal numbers", "a name"],
+)
+def test_ids_are_the_numbers_of_the_names(tmp_path: Path, names: list[str], numbers: list[int]) -> None:
+    """So that results of a detector that is trained on the export come back without it."""
+    dataset = VocDataset(write_voc(tmp_path / "voc", dict.fromkeys(names, voc_object())))
+    export_dataset(dataset, tmp_path / "out", "coco", Params())
+    tree = json.loads((tmp_path / "out/annotations/instances_trainval.json").read_text())
+    assert [image["id"] for image in tree["images"]] == [each["image_id"] for each in tree["annotations"]] == numbers

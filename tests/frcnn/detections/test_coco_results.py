@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from frcnn.arrays import offsets
-from frcnn.detections.coco_results import read_results, write_results
+from frcnn.detections.coco_results import read_results, remark_on_corners, write_results
 from frcnn.detections.detections import SplitDetections
 from frcnn.errors import UserError
 
@@ -100,7 +100,7 @@ def test_a_number_that_is_also_the_text(tmp_path: Path) -> None:
         (changed(image_id=["000007"]), "is no image"),
         (changed(image_id=12), "12 means 2 images"),
         (changed(image_id="\ud800\n"), "is no image"),
-        (changed(category_id=0), "category_id is 0; write 1 to 2"),
+        (changed(category_id=0), "category_id is 0; write 1 to 2, the class's line in classes.txt counted from 1"),
         (changed(category_id=3), "category_id is 3"),
         (changed(category_id="cat"), 'category_id is "cat"'),
         (changed(category_id=1.5), "category_id is 1.5"),
@@ -166,5 +166,82 @@ def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
 
 
 def test_no_such_file(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"none\.json: No such file or directory; .*frcnn detect --out none\.json"):
+    with pytest.raises(UserError, match=r"none\.json: No such file or directory; .*frcnn detect --out x\.json"):
         read_results(tmp_path / "none.json", IDS, NAMES, "test")
+
+
+INSTANCES = {
+    "images": [
+        {"id": 3, "file_name": "images/000012.jpg"},
+        {"id": 4, "file_name": "000007.jpg"},
+        {"id": 12, "file_name": "C:\\data\\кошка.png"},
+        {"id": 5, "file_name": "of another split.jpg"},
+    ],
+    "categories": [{"id": 0, "name": "animals"}, {"id": 17, "name": " cat"}, {"id": 1, "name": "bird"}],
+}
+
+
+def test_ids_of_instances_mean_pictures_and_classes_by_name(tmp_path: Path) -> None:
+    """Also where the ids alone would mean others: 12 is 000012 without the file."""
+    instances = write(tmp_path / "instances.json", INSTANCES)
+    pairs = [(3, 17), (4, 1), (12, 17)]
+    path = write(tmp_path / "d.json", [changed(image_id=image, category_id=category) for image, category in pairs])
+    found = read_results(path, IDS, NAMES, "test", instances)
+    assert [found.of_image(i).labels.tolist() for i in range(3)] == [[1], [2], [2]]
+    for values, words in (
+        ({"image_id": 5, "category_id": 1}, "image_id 5 is no image of the split"),
+        ({"image_id": 7, "category_id": 1}, "image_id 7 is no image of the split"),
+        ({"image_id": 3, "category_id": 0}, "category_id is 0; write the id that instances.json has for a class of"),
+        ({"image_id": 3, "category_id": 2}, "category_id is 2; write the id that instances.json has for a class of"),
+    ):
+        with pytest.raises(UserError, match=words):
+            read_results(write(tmp_path / "d.json", [changed(**values)]), IDS, NAMES, "test", instances)
+
+
+def test_pictures_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+    names = ["train/a.jpg", "test/a.jpg", "elsewhere/a.jpg"]
+    tree = INSTANCES | {"images": [{"id": i, "file_name": name} for i, name in enumerate(names)]}
+    instances = write(tmp_path / "instances.json", tree)
+    path = write(tmp_path / "d.json", [changed(image_id=1, category_id=1)])
+    assert np.diff(read_results(path, ["train/a", "test/a"], NAMES, "test", instances).offsets).tolist() == [0, 1]
+    path = write(tmp_path / "d.json", [changed(image_id=2, category_id=1)])
+    with pytest.raises(UserError, match="image_id 2 means 2 images"):
+        read_results(path, ["train/a", "test/a"], NAMES, "test", instances)
+
+
+@pytest.mark.parametrize(
+    "tree", [[], 7, {"images": []}, {"images": [{"id": 1}], "categories": []}, {"images": 7, "categories": []},
+             {"images": [{"id": [], "file_name": "a"}], "categories": []},
+             {"images": [{"id": 1, "file_name": 1}], "categories": []}],
+    ids=str,
+)  # fmt: skip
+def test_instances_that_are_none(tmp_path: Path, tree: object) -> None:
+    instances = write(tmp_path / "i.json", tree)
+    with pytest.raises(
+        UserError, match=r"i\.json: no COCO instances, which have images with id and file_name"
+    ) as caught:
+        read_results(write(tmp_path / "d.json", [GOOD]), IDS, NAMES, "test", instances)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("boxes", "told"),
+    [
+        ([], False),
+        ([[0, 0, 100, 80], [90, 70, 100.9, 80.9]], False),
+        ([[60, 50, 150, 120], [0, 0, 9, 9]], False),
+        ([[60, 50, 150, 60], [9, 50, 19, 120], [0, 0, 9, 9]], True),
+    ],
+    ids=["none", "inside", "half", "most"],
+)
+def test_corners_in_the_place_of_sizes_are_told(boxes: list, told: bool) -> None:
+    count = len(boxes)
+    arrays = np.reshape(np.array(boxes, np.float32), (-1, 4)), np.ones(count, np.float32), np.ones(count, np.int64)
+    remark = remark_on_corners(
+        SplitDetections(IDS, NAMES, np.array([0, 0, count, count]), *arrays), np.array([[9, 9], [100, 80], [9, 9]])
+    )
+    assert (remark is not None) == told
+    assert (
+        not told
+        or remark == "2 of 3 boxes leave their pictures; is bbox x1, y1, x2, y2 instead of x, y, width, height?"
+    )

@@ -61,6 +61,17 @@ def test_any_class_name_is_drawn(tmp_path: Path, name: str) -> None:
     draw_curves(tmp_path / "c.png", [random_result(name, 30)], 0.5)
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "equal"), [("кошка", "мышка", False), ("\U0010fff0", "class 1", True)], ids=ascii
+)
+def test_names_are_legible(tmp_path: Path, first: str, second: str, equal: bool) -> None:
+    for name in (first, second):
+        draw_curves(tmp_path / f"{ascii(name)}.png", [random_result(name, 30)], 0.5)
+    assert (
+        (tmp_path / f"{ascii(first)}.png").read_bytes() == (tmp_path / f"{ascii(second)}.png").read_bytes()
+    ) == equal
+
+
 def test_class_without_detections_is_in_the_legend(tmp_path: Path) -> None:
     draw_curves(tmp_path / "c.png", [result_of("a", np.zeros(0, np.int8), 4)], 0.5)
     assert (tmp_path / "c.png").stat().st_size > 1000

@@ -121,6 +121,18 @@ def test_any_class_name_is_written(name: str) -> None:
     assert colored(image, class_color(1)).any()
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "equal"),
+    [("кошка", "мышка", False), ("γάτα", "άλφα", False), ("\U0010fff0", "class 1", True), ("a", "a", True)],
+    ids=ascii,
+)
+def test_names_are_legible(first: str, second: str, equal: bool) -> None:
+    """A letter that a font lacks would be the same box for all; the class number is written where no font has it."""
+    boxes, labels = np.array([[9.0, 40, 99, 99]]), np.array([1])
+    images = [draw(GREY, boxes, labels, None, [name], boxes, labels) for name in (first, second)]
+    assert np.array_equal(*images) == equal
+
+
 def test_huge_ribbon() -> None:
     image = np.zeros((3, 20_000, 3), np.uint8)
     assert draw(image, np.array([[5, 0, 900, 3]]), np.array([1]), np.array([0.5]), ["a"]).shape == image.shape

@@ -103,6 +103,19 @@ def test_a_checkpoint_of_a_parallel_training(params: Params, tmp_path: Path, key
     assert torch.equal(model.backbone.state_dict()["conv1.weight"], source["conv1.weight"])
 
 
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"epoch": 3, "net": {"a": torch.ones(1)}}, "`model`, but epoch, net; save its tensors alone"),
+        ([1], "but list;"),
+    ],
+)
+def test_what_another_checkpoint_holds_is_told(params: Params, tmp_path: Path, content: object, words: str) -> None:
+    torch.save(content, tmp_path / "w.pth")
+    with pytest.raises(UserError, match=f"holds no state dict of tensors, .*{words}"):
+        start(build(params), tmp_path / "w.pth")
+
+
 def test_another_width_is_named(params: Params, tmp_path: Path) -> None:
     torch.save(torchvision.models.resnet18().state_dict(), tmp_path / "w.pth")
     with pytest.raises(UserError, match="w.pth: made for model.width: 64, not 32; set model.width: 64"):

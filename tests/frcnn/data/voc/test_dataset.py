@@ -175,3 +175,12 @@ def test_ids_that_end_in_a_blank_and_a_digit_are_no_flags(tmp_path: Path) -> Non
     for name in ("photo 0", "photo 1"):
         (tmp_path / "Annotations" / f"{name}.xml").write_text("<annotation/>")
     assert VocDataset(tmp_path).split("train") == ["photo 0", "photo 1"]
+
+
+@pytest.mark.parametrize("extension", [".jfif", ".ppm", ".PGM", ".jp2", ".j2k", ".avif", ".dib"])
+def test_extensions_of_all_formats_are_taken(tmp_path: Path, extension: str) -> None:
+    dataset = write_voc(tmp_path / "d", {"a": voc_object()})
+    path = dataset / "JPEGImages" / "a.jpg"
+    path.rename(path.with_suffix(extension))
+    [annotation] = VocDataset(dataset).annotations("trainval", "voc")
+    assert (annotation.path.suffix, annotation.width) == (extension, 100)
