@@ -122,4 +122,4 @@ def test_parameters_that_fit_can_be_pasted(
     assert all(len(line) <= 80 for line in lines[lines.index("Proposals".ljust(80)) : lines.index(options)])
     assert "objects are too few to fit anchors to" in lines[-3]
     assert lines[-2].startswith("a training step of 4 images, 160 x 224 px: 1.50 s (cpu, float32), at most 900 MiB")
-    assert lines[-1] == "an epoch of 200 steps: 5.0 min; 14 epochs: 70.0 min"
+    assert lines[-1] == "an epoch of 200 steps: 5.0 min; 100 epochs: 8.3 h"
