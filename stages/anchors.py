@@ -54,7 +54,7 @@ def run(
         labels = parallel(partial(label_annotation, params=params), annotations)
         labeled = list(track(labels, "labeling anchors", len(annotations)))
     targets = join_images(annotations, labeled, voc.class_names)
-    provenance = provenance_of(params, voc.class_names, voc.split_sha256(split))
+    provenance = provenance_of(params, voc.class_names, voc.split_sha256(split, annotations))
     require_unchanged()
     write_targets(out, targets, provenance)
     for annotation, image in zip(annotations[:render], labeled, strict=False):

@@ -123,7 +123,7 @@ def write_anchors(params: Params, dataset: Path, path: Path) -> Path:
     data, split = VocDataset(dataset), params.splits.train
     annotations = data.annotations(split, params.data.box_convention)
     targets = join_images(annotations, [label_annotation(each, params) for each in annotations], data.class_names)
-    write_targets(path, targets, provenance_of(params, data.class_names, data.split_sha256(split)))
+    write_targets(path, targets, provenance_of(params, data.class_names, data.split_sha256(split, annotations)))
     return path
 
 

@@ -80,7 +80,9 @@ def set_up(params: Params, phase: int, inputs: Inputs, device: str, cache: bool 
         )
     backend = choose_backend(params, device)
     dataset = VocDataset(inputs.dataset)
-    data_provenance = provenance_of(params, dataset.class_names, dataset.split_sha256(params.splits.train))
+    annotations = dataset.annotations(params.splits.train, params.data.box_convention)
+    digest = dataset.split_sha256(params.splits.train, annotations)
+    data_provenance = provenance_of(params, dataset.class_names, digest)
     targets = read_targets(inputs.anchors, data_provenance)
     config = detector_config(dataset.class_names, params)
     network, start, started = _starting_network(phase, config, params, inputs.weights)
@@ -95,7 +97,7 @@ def set_up(params: Params, phase: int, inputs: Inputs, device: str, cache: bool 
         network,
         backend,
         Source(targets, dataset.pictures_of(targets.image_ids), params, PictureCache(targets.size) if cache else None),
-        _held_out(params, dataset, targets),
+        _held_out(params, annotations, targets),
         started,
         provenance,
         fingerprint(everything, params.train.validation.fraction > 0, backend.framework == "tensorflow"),
@@ -123,7 +125,7 @@ def _starting_network(phase: int, config: DetectorConfig, params: Params, path: 
     return network, sha256_file(path), ""
 
 
-def _held_out(params: Params, dataset: VocDataset, targets: AnchorTargets) -> list[Annotation]:
+def _held_out(params: Params, annotations: list[Annotation], targets: AnchorTargets) -> list[Annotation]:
     """Return the annotations of the images that validation uses, none without validation."""
     fraction = params.train.validation.fraction
     trained, indices = split_held_out(len(targets), fraction, params.train.seed)
@@ -131,7 +133,6 @@ def _held_out(params: Params, dataset: VocDataset, targets: AnchorTargets) -> li
         raise UserError(f"train.validation.fraction: {fraction} of {len(targets)} images leaves none to train on")
     if not len(indices):
         return []
-    annotations = dataset.annotations(params.splits.train, params.data.box_convention)
     held_out = [annotations[index] for index in indices]
     if not any((~annotation.difficult).any() for annotation in held_out):
         raise UserError(

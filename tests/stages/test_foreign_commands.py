@@ -39,6 +39,9 @@ def test_there_and_back(drawn: Path, frcnn: Command, layout: str) -> None:
         assert one.image_id == other.image_id
         assert one.boxes.tobytes() == other.boxes.tobytes()
         assert one.labels.tobytes() == other.labels.tobytes()
+    for dataset in ("drawn", "again"):
+        assert frcnn("anchors", *PARAMS, "--dataset", dataset, "--out", f"{dataset}.h5", "--workers", "0")[0] == 0
+    assert Path("drawn.h5").read_bytes() == Path("again.h5").read_bytes()
 
 
 def test_lists_have_the_names_of_params_yaml(drawn: Path, frcnn: Command) -> None:

@@ -1,7 +1,7 @@
 """A dataset in VOC layout: Annotations/ID.xml, JPEGImages/ID.EXT, ImageSets/Main/SPLIT.txt, classes.txt."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
 from pathlib import Path
@@ -151,15 +151,22 @@ class VocDataset:
                 names |= {read_class_name(element) for element in root.iter("object")}
         return sorted(names - {""})
 
-    def split_sha256(self, split: str) -> str:
-        """Return the SHA-256 over the ids, annotations and pictures of a split, in its order."""
+    def split_sha256(self, split: str, annotations: Sequence[Annotation] = ()) -> str:
+        """Return the SHA-256 over the ids and pictures of a split, in its order, and over the objects of annotations.
+
+        The same objects have the same digest, whatever layout they came in.
+        """
         digest = hashlib.sha256()
         for image_id in self.split(split):
             digest.update(f"{image_id}\n".encode())
-            for path in (self.annotation_path(image_id), *self.pictures.get(image_id, [])[:1]):
+            for path in self.pictures.get(image_id, [])[:1]:
                 require_plain(path)
-                content = path.read_bytes() if path.is_file() else b""
+                content = path.read_bytes()
                 digest.update(f"{len(content)}\n".encode() + content)
+        for each in annotations:
+            digest.update(f"{len(each.labels)}\n".encode())
+            for array in (each.boxes, each.labels, each.difficult):
+                digest.update(array.tobytes())
         return digest.hexdigest()
 
     @cached_property

@@ -282,13 +282,21 @@ def test_the_fingerprint_follows_the_recipe() -> None:
     assert len({fingerprint({"a": 1}, False), fingerprint({"a": 2}, False), fingerprint({"a": 1}, True)}) == 3
 
 
-def test_other_pictures_are_another_dataset(dataset: Path, tmp_path: Path) -> None:
+def test_other_pictures_and_other_objects_are_another_dataset(dataset: Path, tmp_path: Path) -> None:
+    def digest(root: Path) -> str:
+        return VocDataset(root).split_sha256("trainval", VocDataset(root).annotations("trainval", "voc"))
+
     copy = tmp_path / "dataset"
     shutil.copytree(dataset, copy)
-    assert VocDataset(copy).split_sha256("trainval") == VocDataset(dataset).split_sha256("trainval")
-    path = copy / "JPEGImages" / "train_00001.jpg"
-    path.write_bytes((copy / "JPEGImages" / "train_00002.jpg").read_bytes())
-    assert VocDataset(copy).split_sha256("trainval") != VocDataset(dataset).split_sha256("trainval")
+    annotation, picture = copy / "Annotations" / "train_00001.xml", copy / "JPEGImages" / "train_00001.jpg"
+    text = annotation.read_text()
+    annotation.write_text(text.replace("<filename>", "<!-- looked at --><filename>"))
+    assert digest(copy) == digest(dataset)
+    annotation.write_text(text.replace("<difficult>0", "<difficult>1", 1))
+    assert digest(copy) != digest(dataset)
+    annotation.write_text(text)
+    picture.write_bytes((copy / "JPEGImages" / "train_00002.jpg").read_bytes())
+    assert digest(copy) != digest(dataset)
 
 
 def test_the_last_group_of_accumulated_batches_has_its_own_mean(make: Make) -> None:

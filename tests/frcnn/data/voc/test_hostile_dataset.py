@@ -154,12 +154,10 @@ def test_boxes_that_no_object_has_are_reported(tmp_path: Path, tag: str) -> None
 def test_annotations_with_a_name_in_capitals(tmp_path: Path) -> None:
     root = write_voc(tmp_path / "d", {"a": voc_object()})
     (root / "Annotations/a.xml").rename(root / "Annotations/a.XML")
-    digest = VocDataset(root).split_sha256("trainval")
     (root / "ImageSets/Main/trainval.txt").rename(root / "ImageSets/Main/trainval.TXT")
     assert read(root) == ["cat"]
     (root / "Annotations/a.xml").write_text("<annotation/>")  # of two, the ordinary name counts
     assert read(root) == []
-    assert VocDataset(root).split_sha256("trainval") != digest
     assert check_dataset(root, "voc").problems == []
 
 
