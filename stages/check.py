@@ -155,6 +155,8 @@ def _say_summary(folder: Path, report: "CheckReport") -> None:
     counts = [(action, sum(problem.action == action for problem in report.problems)) for action in ACTIONS]
     found = ", ".join(f"{action} {count}" for action, count in counts if count) or "none"
     verdict = "training would refuse it" if _is_refused(report) else "training would take it"
+    if not (folder / "classes.txt").exists() and not _is_refused(report):
+        verdict += " once `frcnn download` has written classes.txt"
     say(
         f"{folder}: {plural(report.pictures, 'picture')}, {plural(len(report.splits), 'split')}, "
         f"{len(report.class_names)} {'class' if len(report.class_names) == 1 else 'classes'}; "

@@ -23,9 +23,7 @@ DARK = 32  # of 256 levels, an eighth
 
 IN_BOTH = Kind("image in training and test", "note", "take it out of one of the lists")
 SAME_IN_BOTH = Kind("same picture in training and test", "note", "take it out of one of the lists")
-ALIKE_IN_BOTH = Kind(
-    "nearly the same picture in training and test", "note", "keep copies and frames of a video in one list"
-)
+ALIKE_IN_BOTH = Kind("look-alikes in training and test", "note", "keep copies and frames of a video in one list")
 TWICE = Kind("same picture twice in a split", "note", "take one out of the list")
 ALMOST_BLACK = Kind("almost black picture", "note", "spread its values over the whole range, or replace it")
 REPEATED = Kind("repeated object", "note", "remove it: a detector can find only one of the two")
@@ -57,10 +55,11 @@ def object_notes(
     first: dict[tuple[float, ...], int] = {}
     rows = zip(annotation.labels.tolist(), *boxes.T.tolist(), strict=True)
     known = [first.setdefault(row, i) for i, row in enumerate(rows)]
+    tiny, narrow = small.min(1) < LEAST_SIDE, sides.max(1) > MOST_RATIO * sides.min(1)
     rules: list[tuple[Kind, np.ndarray, Callable[[int], str]]] = [
         (REPEATED, np.array(known) != np.arange(len(known)), lambda i: f"repeats object {numbers[known[i]]}"),
-        (TINY, small.min(1) < LEAST_SIDE, lambda i: "{:.2g} x {:.2g} px in the resized picture".format(*small[i])),
-        (NARROW, sides.max(1) > MOST_RATIO * sides.min(1), lambda i: "{:g} x {:g} px".format(*sides[i])),
+        (TINY, tiny, lambda i: "{:.2g} x {:.2g} px in the resized picture".format(*small[i])),
+        (NARROW, narrow & ~tiny, lambda i: "{:g} x {:g} px".format(*sides[i])),
         (NEARLY_ALL, shares >= MOST_AREA, lambda i: f"covers {shares[i]:.0%} of the picture"),
     ]
     file = f"Annotations/{annotation.image_id}.xml"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from frcnn.data.checks import check_dataset
 from frcnn.errors import UserError
+from tests.factories import troubles
 from tests.frcnn.sources.foreign import (
     OBJECTS,
     boxes_of,
@@ -160,8 +160,7 @@ def test_every_layout_gives_the_same_boxes(tmp_path: Path, write: Callable[[Path
     expected = {name: OBJECTS[name] for name in boxes_of(dataset)}
     assert set(expected) >= {"a", "b"}
     assert boxes_of(dataset) == expected
-    report = check_dataset(dataset.root, "voc")
-    assert report.problems == []
+    assert troubles(dataset.root) == []
 
 
 @pytest.mark.parametrize("write", [coco_one_file, yolo_lists], ids=lambda write: write.__name__)

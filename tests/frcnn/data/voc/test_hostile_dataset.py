@@ -11,6 +11,7 @@ import pytest
 from frcnn.data.checks import check_dataset
 from frcnn.data.voc.dataset import VocDataset, read_names
 from frcnn.errors import UserError
+from frcnn.params import Params
 from frcnn.sources.source import resolve
 from tests.factories import voc_object, write_list, write_voc
 
@@ -125,7 +126,7 @@ def test_numbers_that_are_read(tmp_path: Path, value: str) -> None:
         {"a": f"<size><width>{value}</width><height>1e300</height></size>" + voc_object(box=(1, 1, value, 20))},
     )
     assert read(root) == ["cat"]
-    assert all(len(problem.what) < 300 for problem in check_dataset(root, "voc").problems)
+    assert all(len(problem.what) < 300 for problem in check_dataset(root, Params()).problems)
 
 
 def test_enormous_and_deep_annotations(tmp_path: Path) -> None:
