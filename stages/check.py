@@ -38,7 +38,7 @@ def run(
         Path, typer.Option("--renders", metavar="FOLDER", help="Folder of these pictures; replaced as a whole.")
     ] = Path("data/checks"),
 ) -> None:
-    """Read a dataset in VOC layout and list its problems and contents; exit 1 if training refuses it."""
+    """Read a dataset in VOC layout, list its problems and contents; write pictures if asked; exit 1 if refused."""
     from frcnn.data.checks import joint_problems
     from frcnn.data.voc.dataset import VocDataset
     from frcnn.errors import UserError
