@@ -4,8 +4,9 @@ A difference hash on a grid of 12 x 12 cells, each its mean color: a cell is com
 neighbors, in red, green and blue; one bit says that it is brighter by more than a level, one that it is darker. All
 four leave even gradients out, such as skies, which the usual hash (the neighbor on the right) takes for equal pictures.
 The distance of two pictures is the share of bits that only one of them has among those that any of them has, so that
-plain grounds do not count. Pictures of at most `DISTANCE` look alike if their mean colors differ by at most `LEVELS`. A
-picture with fewer than `LEAST_BITS` is too plain to tell; equal pixels are found whatever they show.
+plain grounds do not count. Pictures of at most `DISTANCE` look alike if their cells have a correlation of at least
+`CORRELATION`, so that a shape on a plain ground has to be in one place, and their mean colors differ by at most
+`LEVELS`. A picture with fewer than `LEAST_BITS` is too plain to tell; equal pixels are found whatever they show.
 
 docs/artifacts.md has the measurements that the numbers were chosen on.
 """
@@ -19,6 +20,7 @@ from PIL import Image
 
 GRID = 14  # cells a side; those on the border are neighbors only
 DISTANCE = 0.4
+CORRELATION = 0.97
 LEVELS = 16  # of 255
 LEAST_BITS = 80  # of 864
 ROWS, COLUMNS = 512, 4096  # pictures that are compared at once
@@ -51,7 +53,7 @@ def near_duplicates(prints: Sequence[Fingerprint]) -> Iterator[tuple[np.ndarray,
     counts = bits.sum(1)
     order = np.argsort(counts, kind="stable")
     order = order[counts[order] >= LEAST_BITS]
-    bits, colors, counts = bits[order], colors[order], counts[order].astype(np.float32)
+    cells, bits, colors, counts = cells[order], bits[order], colors[order], counts[order].astype(np.float32)
     for start in range(0, len(order), ROWS):
         rows = slice(start, start + ROWS)
         own = bits[rows].astype(np.float32)
@@ -60,9 +62,12 @@ def near_duplicates(prints: Sequence[Fingerprint]) -> Iterator[tuple[np.ndarray,
             columns = slice(first, min(first + COLUMNS, end))
             shared = own @ bits[columns].astype(np.float32).T
             union = counts[rows, None] + counts[columns] - shared
-            i, j = np.nonzero(shared >= (1 - DISTANCE) * union)
+            close = np.triu(shared >= (1 - DISTANCE) * union, start - first + 1)  # each pair once
+            if not close.any():
+                continue
+            i, j = np.nonzero(close & (_details(cells[rows]) @ _details(cells[columns]).T >= CORRELATION))
             i, j = i + start, j + first
-            alike = (i < j) & (np.abs(colors[i] - colors[j]).max(1) <= LEVELS)
+            alike = np.abs(colors[i] - colors[j]).max(1) <= LEVELS
             yield order[i[alike]], order[j[alike]]
 
 
@@ -78,6 +83,12 @@ def look_alike_groups(prints: Sequence[Fingerprint]) -> np.ndarray:
                 groups = groups[groups]
             ends = np.sort(groups[ends], axis=0)
     return groups
+
+
+def _details(cells: np.ndarray) -> np.ndarray:
+    """Return (n, GRID * GRID * 3) float32, without the mean colors and of length 1: products are correlations."""
+    details = (cells - cells.mean((1, 2), keepdims=True, dtype=np.float32)).reshape(len(cells), -1)
+    return details / np.linalg.norm(details, axis=1, keepdims=True)
 
 
 def _bits(cells: np.ndarray) -> np.ndarray:
