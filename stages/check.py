@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from frcnn.params import Params
 
 ACTIONS = ("refuse", "drop", "clip", "note")  # most severe first
+LISTED, FEW = ("refuse", "drop"), 5  # all of these are listed, of each other kind the first
 WHOLE = 40  # characters of a place that are not broken into lines
 PIPE_WIDTH = 200  # columns where the output is not a terminal
 
@@ -34,8 +35,15 @@ def run(
     fit: Annotated[
         bool, typer.Option("--fit", help="Also propose parameters that fit, and time a training step.")
     ] = False,
+    render: Annotated[
+        int, typer.Option("--render", min=0, metavar="N", help="Also draw the objects of N pictures to train on.")
+    ] = 0,
+    renders: Annotated[
+        Path, typer.Option("--renders", metavar="FOLDER", help="Folder of these pictures; replaced as a whole.")
+    ] = Path("data/checks"),
 ) -> None:
-    """Read a dataset in VOC layout and list its problems and contents; write nothing; exit 1 if training refuses it."""
+    """Read a dataset in VOC layout, list its problems and contents; write pictures if asked; exit 1 if refused."""
+    from frcnn.data.checks import joint_problems
     from frcnn.data.voc.dataset import VocDataset
     from frcnn.errors import UserError
     from frcnn.params import load_params
@@ -46,40 +54,55 @@ def run(
         raise UserError(f"{folder}: is a file; unpack the archive, or run `frcnn download` and check data/dataset")
     single = not folder.is_dir() or any((folder / part).is_dir() for part in ("Annotations", "JPEGImages", "ImageSets"))
     datasets = [VocDataset(folder)] if single else find_roots(folder)
-    found = {split for dataset in datasets for split in dataset.split_names}  # `download` joins the datasets
-    missing = [split for split in dict.fromkeys((params.splits.train, params.splits.test)) if split not in found]
     workers = (os.cpu_count() or 1) if workers is None else workers
-    accepted = [_check(dataset.root, params, workers, missing, fit) for dataset in datasets]  # each is reported
-    if not all(accepted):
+    reports = {dataset.root: _check(dataset.root, params, workers) for dataset in datasets}
+    joint = joint_problems(list(reports.values()), params.splits)  # `download` joins the datasets
+    for root, report in reports.items():
+        report.problems.extend(joint)
+        _print(root, report, params)
+        if fit and report.training and not _is_refused(report):
+            print_fit(VocDataset(root), params, workers)
+        if render:
+            _render(report, params, render, renders if single else renders / root.relative_to(folder))
+    if any(_is_refused(report) for report in reports.values()):
         raise typer.Exit(1)
 
 
-def _check(root: Path, params: "Params", workers: int, missing: Sequence[str], fit: bool) -> bool:
-    """Report on one dataset, with the splits that are missing; return whether training takes it."""
-    from rich.console import Console
-
-    from frcnn.data.checks import check_dataset, missing_split
-    from frcnn.data.voc.dataset import VocDataset
+def _check(root: Path, params: "Params", workers: int) -> "CheckReport":
+    from frcnn.data.checks import check_dataset
 
     with progress() as bar:
         task = bar.add_task("check", total=None)
-        report = check_dataset(
-            root,
-            params.data.box_convention,
-            workers,
-            lambda done, total: bar.update(task, completed=done, total=total),
-            params.splits.train,
-        )
-    report.problems.extend(missing_split(split) for split in missing)
+        return check_dataset(root, params, workers, lambda done, total: bar.update(task, completed=done, total=total))
+
+
+def _print(root: Path, report: "CheckReport", params: "Params") -> None:
+    from rich.console import Console
+
     out = console if console.is_terminal else Console(width=PIPE_WIDTH)
     for table in [*_problem_tables(report.problems), _count_table(report)]:
         out.print(table)
     print_figures(report.training, report.class_names, params)
-    refused = any(problem.action == "refuse" for problem in report.problems)
-    _say_summary(root, report, refused)
-    if fit and report.training and not refused:
-        print_fit(VocDataset(root), params, workers)
-    return not refused
+    _say_summary(root, report)
+
+
+def _is_refused(report: "CheckReport") -> bool:
+    return any(problem.action == "refuse" for problem in report.problems)
+
+
+def _render(report: "CheckReport", params: "Params", count: int, folder: Path) -> None:
+    """Draw the first pictures of the training split in a seeded random order, with their objects."""
+    import numpy as np
+
+    from frcnn.detections.detections import Detections
+    from frcnn.report.drawing import draw
+    from frcnn.report.renders import OVERVIEW, random_order, write_renders
+
+    nothing = Detections(np.empty((0, 4)), np.empty(0), np.empty(0, np.int64))
+    chosen = [report.training[i] for i in random_order(len(report.training), params.render.seed)[:count]]
+    write_renders(folder, chosen, lambda picture, annotation: draw(picture, nothing, report.class_names, annotation))
+    total = plural(len(report.training), f"{params.splits.train} picture")
+    say(f"{folder}: {len(chosen)} of {total}; {folder / OVERVIEW} shows them together")
 
 
 def _problem_tables(problems: Sequence["Problem"]) -> list["Table"]:
@@ -99,8 +122,11 @@ def _problem_tables(problems: Sequence["Problem"]) -> list["Table"]:
         column.overflow = "fold"
     for kind, group in groupby(ordered, key=lambda problem: problem.kind):
         members = list(group)
-        for problem in members:
+        shown = members if kind.action in LISTED or len(members) <= FEW + 1 else members[:FEW]
+        for problem in shown:
             rows.add_row(*(cell(text) for text in (problem.file, problem.where, problem.what, problem.action)))
+        if len(members) > len(shown):
+            rows.add_row("", "", f"and {len(members) - len(shown)} more: {kind.name}", kind.action)
         rows.add_section()
         totals.add_row(kind.name, kind.action, str(len(members)), kind.mend)
     for column, texts in ((rows.columns[0], (p.file for p in ordered)), (rows.columns[1], (p.where for p in ordered))):
@@ -132,10 +158,12 @@ def _sum_of(split: "SplitCounts") -> str:
     return f"{objects} / {split.images - split.empty} / {difficult}"
 
 
-def _say_summary(folder: Path, report: "CheckReport", refused: bool) -> None:
+def _say_summary(folder: Path, report: "CheckReport") -> None:
     counts = [(action, sum(problem.action == action for problem in report.problems)) for action in ACTIONS]
     found = ", ".join(f"{action} {count}" for action, count in counts if count) or "none"
-    verdict = "training would refuse it" if refused else "training would take it"
+    verdict = "training would refuse it" if _is_refused(report) else "training would take it"
+    if not (folder / "classes.txt").exists() and not _is_refused(report):
+        verdict += " once `frcnn download` has written classes.txt"
     say(
         f"{folder}: {plural(report.pictures, 'picture')}, {plural(len(report.splits), 'split')}, "
         f"{len(report.class_names)} {'class' if len(report.class_names) == 1 else 'classes'}; "

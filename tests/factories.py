@@ -24,7 +24,9 @@ from frcnn.anchors.targets import join_images, provenance_of, write_targets
 from frcnn.arrays import size_of
 from frcnn.backbones import STRIDE
 from frcnn.checksums import BLANK, append_checksum
+from frcnn.data.checks import check_dataset
 from frcnn.data.voc.dataset import VocDataset
+from frcnn.data.voc.problems import Problem
 from frcnn.detector.batch import Batch
 from frcnn.detector.config import detector_config
 from frcnn.detector.weights_file import write_weights
@@ -103,14 +105,19 @@ def write_voc(
     """Write a dataset with the split trainval; `pictures` maps ids to the XML of their objects."""
     for part in ("Annotations", "JPEGImages", "ImageSets/Main"):
         (folder / part).mkdir(parents=True)
-    for image_id, objects in pictures.items():
+    for number, (image_id, objects) in enumerate(pictures.items()):
         xml = f"<annotation><filename>wrong.jpg</filename>{objects}</annotation>"
         (folder / "Annotations" / f"{image_id}.xml").write_text(xml)
-        Image.new("RGB", size, "teal").save(folder / "JPEGImages" / f"{image_id}.jpg")
+        Image.new("RGB", size, (40 * number % 256, 128, 128)).save(folder / "JPEGImages" / f"{image_id}.jpg")
     write_list(folder, "".join(f"{image_id}\n" for image_id in pictures))
     if classes is not None:
         (folder / "classes.txt").write_text(classes)
     return folder
+
+
+def troubles(dataset: Path) -> list[Problem]:
+    """Return what `frcnn check` finds, without mere notes."""
+    return [problem for problem in check_dataset(dataset, Params()).problems if problem.action != "note"]
 
 
 def write_list(folder: Path, text: str, split: str = "trainval") -> None:

@@ -1,18 +1,22 @@
 """Install a dataset of a foreign layout in VOC layout: pictures, annotations, splits, classes.txt."""
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
+from frcnn.data.lookalikes import Fingerprint, fingerprint, look_alike_groups
 from frcnn.data.voc.dataset import SETS, read_names
 from frcnn.data.voc.inside import bad_id, require_plain
+from frcnn.data.voc.pictures import decode
 from frcnn.errors import UserError
 from frcnn.files import write_text
 from frcnn.messages import cut_lines, first_few, shorten
 from frcnn.params import Download, Splits
 from frcnn.sources.found import Found
 from frcnn.sources.layout import PARTS, Progress, link_or_copy, missing_error
-from frcnn.sources.stratify import draw_test, group_names
+from frcnn.sources.stratify import draw_test, group_names, join_groups
 
 Lists = Mapping[str, Sequence[PurePosixPath]]
 
@@ -41,7 +45,7 @@ def install_foreign(
     found.notes["listed pictures that are not there, left out"] += len(found.missing)
     for part in (*PARTS, SETS):
         (folder / part).mkdir(parents=True, exist_ok=True)
-    lists, remarks = make_lists(found, download, splits)
+    lists, remarks = make_lists(found, download, splits, on_progress)
     wanted = list(dict.fromkeys(path for paths in lists.values() for path in paths))
     found.notes["pictures in no split, left out"] += len(found.pictures) - len(wanted)
     ids = image_ids(found)
@@ -59,7 +63,9 @@ def install_foreign(
     return [*remarks, *(f"{what}: {count}" for what, count in found.notes.items() if count)]
 
 
-def make_lists(found: Found, download: Download, splits: Splits) -> tuple[Lists, list[str]]:
+def make_lists(
+    found: Found, download: Download, splits: Splits, on_progress: Progress | None = None
+) -> tuple[Lists, list[str]]:
     """Return the lists to write, with paths of pictures, and what was decided.
 
     train, val and test stay as they are found. The list to train on is train and val without the pictures of test;
@@ -73,7 +79,7 @@ def make_lists(found: Found, download: Download, splits: Splits) -> tuple[Lists,
     wanted = own.get(splits.train) or dict.fromkeys([*train, *own.get("val", [])])
     trainval = [path for path in wanted if path not in test]
     if not (trainval and test):
-        return _draw_lists(found, download, splits)
+        return _draw_lists(found, download, splits, on_progress)
     origin = " and ".join(split for split in own if split != of_test) or "the others"
     remarks = [f"splits: {splits.train} = {origin}, {splits.test} = {of_test}"]
     if twice := sum(path in test for path in train):
@@ -81,19 +87,28 @@ def make_lists(found: Found, download: Download, splits: Splits) -> tuple[Lists,
     return {**own, splits.train: trainval, splits.test: list(test)}, remarks
 
 
-def _draw_lists(found: Found, download: Download, splits: Splits) -> tuple[Lists, list[str]]:
+def _draw_lists(
+    found: Found, download: Download, splits: Splits, on_progress: Progress | None
+) -> tuple[Lists, list[str]]:
     share, seed = download.split.test, download.split.seed
     paths = list(found.pictures)
     if len(paths) < 2:
         raise UserError(f"{found.root}: {len(paths)} picture cannot be split; add pictures")
     shown = [found.pictures[path].names for path in paths]
-    groups, counters = group_names([path.stem for path in paths], list(frozenset[str]().union(*shown)), share)
+    names, counters = group_names([path.stem for path in paths], list(frozenset[str]().union(*shown)), share)
+    looks = _group_looks(found, on_progress)
+    groups = join_groups(names, looks)
+    if single := len(set(groups)) == 1:
+        groups = names
     in_test = draw_test(groups, shown, share, seed)
-    videos = sum(count > 1 for count in Counter(groups).values())
+    together, by_name, by_look = (sum(n > 1 for n in Counter(each).values()) for each in (groups, names, looks))
     remarks = [
         f"splits: none found; {sum(in_test)} of {len(paths)} pictures drawn for {splits.test} (download.split: test "
-        f"{share:g}, seed {seed}), stratified by class; names of videos or copies kept on one side: {videos}"
+        f"{share:g}, seed {seed}), stratified by class",
+        f"groups kept on one side: {together} (names of videos or copies: {by_name}, look-alikes: {by_look})",
     ]
+    if single:
+        remarks.append("all pictures look alike, one like the next, so looks do not count")
     if counters:
         remarks.append(
             "names before a number that are taken for counters, not for videos: "
@@ -103,6 +118,27 @@ def _draw_lists(found: Found, download: Download, splits: Splits) -> tuple[Lists
     return {
         name: [path for path, drawn in zip(paths, in_test, strict=True) if drawn is side] for name, side in sides
     }, remarks
+
+
+def _group_looks(found: Found, on_progress: Progress | None) -> list[int]:
+    """Return a number for each picture, equal for those that look alike; an unreadable one looks like no other."""
+
+    def read(path: PurePosixPath) -> Fingerprint | None:
+        try:
+            return fingerprint(decode(found.root / path)[0]) if (found.root / path).is_file() else None
+        except UserError:  # reading the dataset reports it
+            return None
+
+    prints = []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for each in pool.map(read, found.pictures):
+            prints.append(each)
+            if on_progress:
+                on_progress(len(prints), len(found.pictures))
+    looks, readable = list(range(len(prints))), [index for index, each in enumerate(prints) if each]
+    for index, group in zip(readable, look_alike_groups([each for each in prints if each]).tolist(), strict=True):
+        looks[index] = readable[group]
+    return looks
 
 
 def image_ids(found: Found) -> dict[PurePosixPath, str]:

@@ -1,4 +1,4 @@
-"""Draw a test split: stratified by class, and with the frames of a video on one side.
+"""Draw a test split: stratified by class, and with the frames of a video, copies and look-alikes on one side.
 
 It is the iterative stratification of Sechidis et al. (ECML PKDD 2011) for groups of pictures. scikit-multilearn and
 iterative-stratification know no groups, scikit-learn's StratifiedGroupKFold no pictures of several classes.
@@ -27,6 +27,20 @@ def group_names(stems: Sequence[str], classes: Sequence[str], share: float) -> t
     large |= {name for name in videos if _plain(name) in words}
     names = [picture if video in large else f"{video}/" for picture, video in zip(pictures, videos, strict=True)]
     return names, sorted(large)
+
+
+def join_groups(names: Sequence[str], looks: Sequence[int]) -> list[str]:
+    """Return for each picture the name of its group: with those of its name or its look, also by a detour."""
+    joined = np.arange(len(names))
+    keys = [np.unique(np.array(each), return_inverse=True)[1] for each in (names, looks)]
+    before = joined - 1
+    while (before != joined).any():
+        before = joined
+        for key in keys:
+            least = np.full(len(names), len(names))
+            np.minimum.at(least, key, joined)
+            joined = least[key]
+    return [names[index] for index in joined.tolist()]
 
 
 def draw_test(groups: Sequence[str], shown: Sequence[frozenset[str]], share: float, seed: int) -> list[bool]:

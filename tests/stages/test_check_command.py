@@ -1,12 +1,15 @@
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
+from PIL import Image
 
 from frcnn.advice import timing
 from frcnn.errors import UserError
 from frcnn.params import load_params
+from frcnn.report.drawing import GREEN
 from frcnn.sources.synthetic import draw_dataset
 from stages import check
 from tests.factories import ROOT
@@ -16,13 +19,13 @@ PARAMS = ROOT / "params.yaml"
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> Path:
-    draw_dataset(tmp_path / "dataset", 3, 1, 2, seed=1)
+    draw_dataset(tmp_path / "dataset", 30, 2, 2, seed=1)  # ten objects of each class
     return tmp_path / "dataset"
 
 
-def exit_code(dataset: Path) -> int:
+def exit_code(dataset: Path, **options: object) -> int:
     try:
-        check.run(dataset, PARAMS, None, workers=2)
+        check.run(dataset, PARAMS, None, workers=2, **options)
     except typer.Exit as end:
         return end.exit_code
     return 0
@@ -32,11 +35,11 @@ def test_a_sound_dataset(dataset: Path, capsys: pytest.CaptureFixture) -> None:
     assert exit_code(dataset) == 0
     out = capsys.readouterr().out
     assert "Problems" not in out
-    assert "6 pictures, 4 splits, 6 classes; problems: none; training would take it" in out
+    assert "34 pictures, 4 splits, 6 classes; problems: none; training would take it" in out
 
 
 def test_what_is_only_dropped_does_not_fail(dataset: Path, capsys: pytest.CaptureFixture) -> None:
-    with (dataset / "ImageSets/Main/train.txt").open("a") as file:
+    with (dataset / "ImageSets/Main/trainval.txt").open("a") as file:
         file.write("train_00001\n")
     assert exit_code(dataset) == 0
     assert "problems: drop 1; training would take it" in capsys.readouterr().out
@@ -84,12 +87,12 @@ def test_every_problem_is_listed_with_its_place(dataset: Path, capsys: pytest.Ca
     assert exit_code(dataset) == 1
     lines = capsys.readouterr().out.splitlines()
     rows = [line for line in lines if "object 1 ([red]box)" in line]
-    assert len(rows) == 5 * 2  # no box and an unknown class, each
+    assert len(rows) == 33 * 2  # no box and an unknown class, each
     assert all("Annotations/" in row and "refuse" in row for row in rows)
     assert any("JPEGImages/test_00001.*" in line and "no such picture" in line for line in lines)
     totals = [line.split()[:5] for line in lines[lines.index(next(li for li in lines if "by kind" in li)) :]]
     assert ["missing", "picture", "refuse", "1", "add"] in totals
-    assert ["unknown", "class", "refuse", "5", "add"] in totals
+    assert ["unknown", "class", "refuse", "33", "add"] in totals
     assert lines[-1].endswith("training would refuse it")
 
 
@@ -123,3 +126,38 @@ def test_parameters_that_fit_can_be_pasted(
     assert "objects are too few to fit anchors to" in lines[-3]
     assert lines[-2].startswith("a training step of 4 images, 160 x 224 px: 1.50 s (cpu, float32), at most 900 MiB")
     assert lines[-1] == "an epoch of 200 steps: 5.0 min; 100 epochs: 8.3 h"
+
+
+def test_notes_are_counted_and_the_first_few_shown(dataset: Path, capsys: pytest.CaptureFixture) -> None:
+    """Every picture of training is in test, too: 32 notes; a list that nobody uses is one note more."""
+    lists = dataset / "ImageSets/Main"
+    (lists / "test.txt").write_text((lists / "trainval.txt").read_text())
+    (lists / "README.txt").write_text("Made with a tool.\n")
+    assert exit_code(dataset) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len([line for line in lines if "is in trainval, too" in line]) == 5
+    assert any("and 27 more: image in training and test" in line for line in lines)
+    totals = [line.split()[:8] for line in lines]
+    assert ["image", "in", "training", "and", "test", "note", "32", "take"] in totals
+    assert ["not", "used:", "missing", "picture", "note", "1", "add", "it,"] in totals
+    assert lines[-1].endswith("problems: note 34; training would take it")
+
+
+def test_without_a_class_list_download_comes_first(dataset: Path, capsys: pytest.CaptureFixture) -> None:
+    (dataset / "classes.txt").unlink()
+    assert exit_code(dataset) == 0
+    assert capsys.readouterr().out.endswith("would take it once `frcnn download` has written classes.txt\n")
+
+
+def test_annotations_are_drawn(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """Pictures of training with their objects, as `frcnn render` chooses them, and an overview."""
+    out = tmp_path / "checks"
+    assert exit_code(dataset, render=3, renders=out) == 0
+    said = capsys.readouterr().out
+    assert f"{out}: 3 of 32 trainval pictures; {out}/overview.png shows them together\n" in said
+    first = sorted(path.name for path in out.iterdir())
+    assert len(first) == 4
+    for path in out.iterdir():
+        assert np.all(np.asarray(Image.open(path)) == GREEN, axis=2).any() or path.name == "overview.png"
+    assert exit_code(dataset.parent, render=50, renders=out) == 0
+    assert len(list((out / "dataset").iterdir())) == 33

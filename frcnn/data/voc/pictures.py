@@ -55,6 +55,11 @@ def read_picture(path: Path, max_pixels: int | None = None) -> np.ndarray:
     Raises:
         UserError: no such file, not a picture, too large, truncated, or pixels of floating point.
     """
+    return np.asarray(decode(path, max_pixels)[0])
+
+
+def decode(path: Path, max_pixels: int | None = None) -> tuple[Image.Image, tuple[int, int] | None]:
+    """Return what `read_picture` makes an array of, and of 16-bit gray the lowest and highest value in the file."""
     with _opened(path, max_pixels) as image:
         orientation = _orientation(image)  # before the pixels are loaded, as in picture_size
         image.load()
@@ -62,8 +67,10 @@ def read_picture(path: Path, max_pixels: int | None = None) -> np.ndarray:
             raise ValueError("damaged TIFF")
         if _orientation(image) == 1:  # of TIFF, most versions of Pillow turn the picture as they load it
             orientation = 1
+        values = np.asarray(image) if image.mode.startswith("I") else None
+        levels = None if values is None else (int(values.min()), int(values.max()))
         rgb = _to_rgb(image)
-    return np.asarray(rgb if orientation == 1 else _upright(rgb, orientation))
+    return rgb if orientation == 1 else _upright(rgb, orientation), levels
 
 
 def picture_size(path: Path) -> tuple[int, int]:
@@ -130,7 +137,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, "white")
         return Image.alpha_composite(white, rgba).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")  # which would copy it
 
 
 def _unreadable(path: Path, error: Exception) -> UserError:

@@ -19,6 +19,8 @@ class Kind:
 
 
 NO_SPLIT = Kind("split that names nothing", "refuse", "write one image id a line")
+BAD_LIST = Kind("unreadable list", "refuse", "write one image id a line, in UTF-8")
+NO_OBJECT = Kind("training without objects", "refuse", "annotate objects, or name another list in `splits`")
 NO_PICTURE = Kind("missing picture", "refuse", "add it, or take the id out of ImageSets/Main")
 BAD_PICTURE = Kind("unreadable picture", "refuse", "replace it, or take the id out of ImageSets/Main")
 TWO_PICTURES = Kind("several pictures of one id", "note", "remove those that are not meant")

@@ -4,22 +4,32 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from frcnn.data.checks import Count, check_dataset
+from frcnn.data import notes
+from frcnn.data.checks import Count, check_dataset, joint_problems
+from frcnn.data.voc.problems import Problem
 from frcnn.errors import UserError
-from tests.factories import voc_object, write_list, write_voc
+from frcnn.params import Params
+from tests.factories import change, voc_object, write_list, write_voc
+
+PARAMS = change(Params(), {"data.box_convention": "continuous"})
 
 
-def found(dataset: Path, convention: str = "continuous") -> list[tuple[str, str, str, str]]:
-    problems = check_dataset(dataset, convention, workers=2).problems
-    return [(problem.file, problem.where, problem.what, problem.action) for problem in problems]
+def check(dataset: Path) -> list[Problem]:
+    """Return what is wrong with the files, without what is legal and odd: see test_notes.py."""
+    problems = check_dataset(dataset, PARAMS, workers=2).problems
+    return [problem for problem in problems if problem.kind not in vars(notes).values()]
+
+
+def found(dataset: Path) -> list[tuple[str, str, str, str]]:
+    return [(problem.file, problem.where, problem.what, problem.action) for problem in check(dataset)]
 
 
 def test_a_sound_dataset_has_no_problem_and_is_counted(tmp_path: Path) -> None:
     hard = voc_object("dog", extra="<difficult>1</difficult>")
     dataset = write_voc(tmp_path / "d", {"a": voc_object() * 2 + hard, "b": voc_object(), "c": ""})
     write_list(dataset, "b\n", "test")
-    report = check_dataset(dataset, "voc")
-    assert report.problems == []
+    report = check_dataset(dataset, Params())
+    assert found(dataset) == []
     assert report.pictures == 3
     trainval, test = report.splits["trainval"], report.splits["test"]
     assert trainval.classes == {"cat": Count(3, 2, 0), "dog": Count(1, 1, 1)}
@@ -28,9 +38,9 @@ def test_a_sound_dataset_has_no_problem_and_is_counted(tmp_path: Path) -> None:
 
 
 def test_without_a_class_list_every_class_is_known(tmp_path: Path) -> None:
-    report = check_dataset(write_voc(tmp_path / "d", {"a": voc_object("cow")}, None), "voc")
+    report = check_dataset(write_voc(tmp_path / "d", {"a": voc_object("cow")}, None), Params())
     assert report.class_names == ["cow"]
-    assert report.problems == []
+    assert found(tmp_path / "d") == []
 
 
 @pytest.mark.parametrize(
@@ -86,7 +96,7 @@ def test_problems_of_files_and_lists(tmp_path: Path) -> None:
     problems = {file: (where, what, action) for file, where, what, action in found(dataset)}
     assert problems == {
         "ImageSets/Main/trainval.txt": ("line 7", "cut is listed on line 1 already", "drop"),
-        "ImageSets/Main/val.txt": ("", "lists no image", "refuse"),
+        "ImageSets/Main/val.txt": ("", "lists no image", "note"),
         "JPEGImages/cut.jpg": ("", problems["JPEGImages/cut.jpg"][1], "refuse"),
         "JPEGImages/gone.*": ("", "no such picture", "refuse"),
         "JPEGImages/other.*": (
@@ -103,9 +113,9 @@ def test_problems_of_files_and_lists(tmp_path: Path) -> None:
 
 def test_no_dataset_at_all(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such folder"):
-        check_dataset(tmp_path / "none", "voc")
+        check_dataset(tmp_path / "none", PARAMS)
     with pytest.raises(UserError, match="no image sets; write trainval.txt"):
-        check_dataset(tmp_path, "voc")
+        check_dataset(tmp_path, PARAMS)
 
 
 def test_a_huge_picture_comes_with_its_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,3 +123,55 @@ def test_a_huge_picture_comes_with_its_remedy(tmp_path: Path, monkeypatch: pytes
     [(file, _, what, action)] = found(write_voc(tmp_path / "d", {"a": voc_object()}))
     words = "8,000 pixels, more than the limit of 7,998 (FRCNN_MAX_PIXELS): tile or shrink it, or raise the limit"
     assert (file, what, action) == ("JPEGImages/a.jpg", f"unreadable picture: {words}", "refuse")
+
+
+def test_what_no_stage_reads_is_a_note(tmp_path: Path) -> None:
+    """Neither splits.train nor splits.test names the lists val and README."""
+    dataset = write_voc(tmp_path / "d", {"a": voc_object(), "odd": voc_object("cow") + voc_object(box=(9, 9, 3, 3))})
+    write_list(dataset, "a\n")
+    write_list(dataset, "a\n", "test")
+    write_list(dataset, "odd\ngone\n", "val")
+    write_list(dataset, "Made with a tool.\n\n../out\n", "README")
+    problems = check(dataset)
+    assert {problem.action for problem in problems} == {"note"}
+    assert all(problem.kind.name.startswith("not used: ") for problem in problems)
+    assert {problem.file for problem in problems} == {
+        "Annotations/odd.xml", "Annotations/gone.xml", "JPEGImages/gone.*", "ImageSets/Main/README.txt",
+    }  # fmt: skip
+    write_list(dataset, "odd\n", "test")
+    assert {problem.action for problem in check(dataset) if problem.file == "Annotations/odd.xml"} == {"refuse", "drop"}
+
+
+@pytest.mark.parametrize(
+    ("lists", "words"),
+    [
+        ({"test": None}, "no such split"),
+        ({"trainval": None}, "no such split"),
+        ({"trainval": "b\n"}, "no picture of this split shows an object"),
+        ({"trainval": "\n"}, "lists no image"),
+        ({"test": "a\n../b\n"}, 'line 2: id "../b" leads outside'),
+    ],
+)
+def test_lists_that_training_or_evaluation_refuses(tmp_path: Path, lists: dict[str, str | None], words: str) -> None:
+    dataset = write_voc(tmp_path / "d", {"a": voc_object(), "b": ""})
+    for split, text in {"trainval": "a\n", "test": "b\n", "val": "a\n", **lists}.items():
+        write_list(dataset, text or "", split)
+        if text is None:
+            (dataset / "ImageSets/Main" / f"{split}.txt").unlink()
+    report = check_dataset(dataset, PARAMS)
+    [problem] = [
+        each for each in [*report.problems, *joint_problems([report], PARAMS.splits)] if each.action == "refuse"
+    ]
+    assert words in problem.what
+
+
+def test_a_split_may_stand_in_one_of_several_datasets(tmp_path: Path) -> None:
+    """`download` joins them; objects may be in one of them, too."""
+    first = write_voc(tmp_path / "a", {"a": ""})
+    second = write_voc(tmp_path / "b", {"b": voc_object()})
+    write_list(second, "b\n", "test")
+    reports = [check_dataset(dataset, PARAMS) for dataset in (first, second)]
+    assert joint_problems(reports, PARAMS.splits) == []
+    assert {problem.file for problem in joint_problems(reports[:1], PARAMS.splits)} == {
+        "ImageSets/Main/test.txt", "ImageSets/Main/trainval.txt",
+    }  # fmt: skip

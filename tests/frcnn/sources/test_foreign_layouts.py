@@ -4,10 +4,13 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from frcnn.data.checks import check_dataset
 from frcnn.errors import UserError
+from frcnn.sources.shapes import draw_picture
+from tests.factories import troubles
 from tests.frcnn.sources.foreign import (
     OBJECTS,
     boxes_of,
@@ -160,8 +163,7 @@ def test_every_layout_gives_the_same_boxes(tmp_path: Path, write: Callable[[Path
     expected = {name: OBJECTS[name] for name in boxes_of(dataset)}
     assert set(expected) >= {"a", "b"}
     assert boxes_of(dataset) == expected
-    report = check_dataset(dataset.root, "voc")
-    assert report.problems == []
+    assert troubles(dataset.root) == []
 
 
 @pytest.mark.parametrize("write", [coco_one_file, yolo_lists], ids=lambda write: write.__name__)
@@ -397,3 +399,28 @@ def test_the_layout_may_be_named(tmp_path: Path) -> None:
     for layout in ("voc", "coco"):
         dataset, _ = installed(tmp_path / "set", tmp_path / layout, layout)
         assert boxes_of(dataset) == OBJECTS
+
+
+def test_look_alikes_stay_on_one_side(tmp_path: Path) -> None:
+    """Twelve pictures, each also at twice the size under another name; one that is no picture is on either side."""
+    names = "abcdefghijkl"
+    for i, name in enumerate(names):
+        picture = Image.fromarray(draw_picture(np.random.default_rng(i))[0])
+        for copy, scale in ((f"{name}{name}", 1), (f"{name}-", 2)):
+            write_xml(tmp_path / "set" / f"{copy}.xml", OBJECTS["a"])
+            picture.resize((picture.width * scale, picture.height * scale)).save(tmp_path / "set" / f"{copy}.png")
+    (tmp_path / "set/none.png").write_bytes(b"")
+    dataset, said = installed(tmp_path / "set", tmp_path / "dataset", split={"test": 0.3, "seed": 2})
+    test = {image_id for image_id in dataset.split("test") if image_id != "none"}
+    assert len(test) >= 6
+    assert all((f"{name}-" in test) == (f"{name}{name}" in test) for name in names)
+    assert "groups kept on one side: 12 (names of videos or copies: 0, look-alikes: 12)" in said
+
+
+def test_where_all_pictures_look_alike_they_are_split_still(tmp_path: Path) -> None:
+    for name in "abc":
+        write_picture(tmp_path / "set" / f"{name}.jpg")
+        write_xml(tmp_path / "set" / f"{name}.xml", OBJECTS["a"])
+    dataset, said = installed(tmp_path / "set", tmp_path / "dataset")
+    assert (len(dataset.split("trainval")), len(dataset.split("test"))) == (2, 1)
+    assert "all pictures look alike, one like the next, so looks do not count" in said

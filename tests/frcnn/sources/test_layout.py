@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from frcnn.data.checks import check_dataset
 from frcnn.data.voc.dataset import VOC_CLASSES, VocDataset
 from frcnn.errors import UserError
 from frcnn.files import atomic_folder
@@ -13,6 +12,7 @@ from frcnn.params import Download
 from frcnn.sources.layout import MARKER, find_roots, install
 from frcnn.sources.shapes import CLASSES
 from frcnn.sources.synthetic import draw_dataset
+from tests.factories import troubles
 
 
 def draw(folder: Path, seed: int = 1, prefix: str = "") -> Path:
@@ -52,7 +52,7 @@ def test_one_root_is_installed_by_links(tmp_path: Path) -> None:
     root, dataset = draw(tmp_path / "source"), tmp_path / "dataset"
     (root / "JPEGImages" / "in_no_split.jpg").write_bytes(b"")
     install([VocDataset(root)], dataset)
-    assert check_dataset(dataset, "voc").problems == []
+    assert troubles(dataset) == []
     assert (dataset / "JPEGImages/test_00001.jpg").samefile(root / "JPEGImages/test_00001.jpg")
     assert not (dataset / "JPEGImages/in_no_split.jpg").exists()
     assert sorted(path.name for path in (dataset / "ImageSets/Main").iterdir()) == [
@@ -96,7 +96,7 @@ def test_roots_are_joined_in_order(tmp_path: Path) -> None:
     trainval = ["train_00001", "train_00002", "train_00003", "val_00001"]
     assert VocDataset(tmp_path / "dataset").split("trainval") == trainval + [f"x{image_id}" for image_id in trainval]
     assert VocDataset(tmp_path / "dataset").split("test") == ["test_00001"]
-    assert check_dataset(tmp_path / "dataset", "voc").problems == []
+    assert troubles(tmp_path / "dataset") == []
 
 
 def test_one_id_in_two_roots_is_refused(tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_an_annotation_gets_its_ordinary_name(tmp_path: Path) -> None:
     (source / "Annotations/test_00001.xml").rename(source / "Annotations/test_00001.XML")
     assert install([VocDataset(source)], tmp_path / "dataset") == []
     assert (tmp_path / "dataset/Annotations/test_00001.xml").exists()
-    assert check_dataset(tmp_path / "dataset", "voc").problems == []
+    assert troubles(tmp_path / "dataset") == []
 
 
 @pytest.mark.parametrize("line", ["../../secret", "/etc/passwd", "a/../../b"])

@@ -2,7 +2,7 @@ from collections import Counter
 
 import pytest
 
-from frcnn.sources.stratify import draw_test, group_names
+from frcnn.sources.stratify import draw_test, group_names, join_groups
 
 CAT, DOG, BOTH, NONE = frozenset({"cat"}), frozenset({"dog"}), frozenset({"cat", "dog"}), frozenset[str]()
 
@@ -61,3 +61,17 @@ def test_names_of_groups(stems: list[str], together: int, counters: list[str]) -
     names, found = group_names(stems, ["cat"], 0.2)
     assert len(set(names)) == together
     assert found == counters
+
+
+@pytest.mark.parametrize(
+    ("names", "looks", "expected"),
+    [
+        ([], [], []),
+        (["a", "b", "c"], [0, 1, 2], ["a", "b", "c"]),
+        (["v", "v", "c", "d"], [0, 1, 2, 2], ["v", "v", "c", "c"]),
+        (["d", "v", "w", "v", "w", "x"], [0, 1, 2, 0, 1, 5], ["d", "d", "d", "d", "d", "x"]),
+    ],
+    ids=["nothing", "each its own", "two groups", "a chain of both kinds"],
+)
+def test_groups_of_names_and_looks(names: list[str], looks: list[int], expected: list[str]) -> None:
+    assert join_groups(names, looks) == expected

@@ -12,8 +12,9 @@ from frcnn.data.checks import check_dataset
 from frcnn.data.voc.dataset import VocDataset, read_names
 from frcnn.data.voc.inside import walk
 from frcnn.errors import UserError
+from frcnn.params import Params
 from frcnn.sources.source import resolve
-from tests.factories import voc_object, write_list, write_voc
+from tests.factories import troubles, voc_object, write_list, write_voc
 
 BOMB = "".join(f'<!ENTITY e{i} "{f"&e{i - 1};" * 10}">' for i in range(1, 12))
 PLACES = {
@@ -126,7 +127,7 @@ def test_numbers_that_are_read(tmp_path: Path, value: str) -> None:
         {"a": f"<size><width>{value}</width><height>1e300</height></size>" + voc_object(box=(1, 1, value, 20))},
     )
     assert read(root) == ["cat"]
-    assert all(len(problem.what) < 300 for problem in check_dataset(root, "voc").problems)
+    assert all(len(problem.what) < 300 for problem in check_dataset(root, Params()).problems)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +159,7 @@ def test_annotations_with_a_name_in_capitals(tmp_path: Path) -> None:
     assert read(root) == ["cat"]
     (root / "Annotations/a.xml").write_text("<annotation/>")  # of two, the ordinary name counts
     assert read(root) == []
-    assert check_dataset(root, "voc").problems == []
+    assert troubles(root) == []
 
 
 def test_enormous_and_deep_annotations(tmp_path: Path) -> None:
@@ -252,7 +253,7 @@ def test_hidden_files_and_companions_of_macos_are_left_out(tmp_path: Path) -> No
     dataset = VocDataset(root)
     assert (dataset.split_names, list(dataset.pictures)) == (["trainval"], ["a"])
     assert read(root) == ["cat"]
-    assert check_dataset(root, "voc").problems == []
+    assert troubles(root) == []
 
 
 def test_a_source_that_is_a_fifo(tmp_path: Path) -> None:
