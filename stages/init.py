@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-from functools import reduce
 from pathlib import Path
 from shlex import quote
 from typing import Annotated, Any
@@ -14,6 +13,7 @@ from frcnn.errors import UserError
 
 from . import check, download
 from .terminal import options
+from .terminal.advice import print_fit
 from .terminal.console import say
 
 CODE = Path(__file__).parent
@@ -31,6 +31,7 @@ def run(
     git: Annotated[bool, typer.Option("--git", help="Make the project a Git repository, which DVC then uses.")] = False,
 ) -> None:
     """Read the data, write a project to FOLDER: parameters that fit, the pipeline, a README; or renew it."""
+    from frcnn.messages import printable
     from frcnn.presets import commented_params
     from frcnn.template import VERSION, write_project
 
@@ -41,16 +42,20 @@ def run(
         say(f"{folder}: renewed for this version of frcnn; your params.yaml stays as it is")
         return
     _require_free(folder)
-    preset = preset or "finetune"
+    preset, accepted = preset or "finetune", True
     parameters = commented_params(preset)
     watched = data is not None and Path(data).exists()
     if data:
         source = str(Path(data).absolute()) if watched else data
-        parameters = commented_params(preset, {"download": {"source": source}} | _fit(folder, preset, source))
+        fitted, accepted = _fit(folder, preset, source)
+        title = f"# Written by `frcnn init`: the preset {preset}, with what fits {printable(source)}."
+        parameters = commented_params(preset, fitted, title)
     if git:
         _make_repository(folder)
     write_project(folder, parameters, CODE, _in_repository(folder), watched)
     say(f"{folder}: a project; next: cd {quote(str(folder))} && dvc repro   (or, without DVC: frcnn run)")
+    if not accepted:
+        raise typer.Exit(1)
 
 
 def renew_project(folder: Path) -> None:
@@ -68,26 +73,22 @@ def _require_free(folder: Path) -> None:
             raise UserError(f"{folder / name}: exists, and {folder} is no project of frcnn; name another folder")
 
 
-def _fit(folder: Path, preset: str, source: str) -> dict[str, Any]:
-    """Install the dataset, report on it, and return the parameters that fit it, as nested dictionaries."""
-    from frcnn.advice.fit import propose
+def _fit(folder: Path, preset: str, source: str) -> tuple[dict[str, Any], bool]:
+    """Install the dataset and report on it; return the parameters that fit, and whether training takes it."""
     from frcnn.data.voc.dataset import VocDataset
-    from frcnn.params import load_params
+    from frcnn.params import load_params, to_dict
 
     if Path(source).is_dir() and folder.resolve().is_relative_to(Path(source).resolve()):
         raise UserError(f"{folder}: lies in the folder of the data, {source}; name one elsewhere")
     dataset, overrides = folder / options.DATASET, [f"download.source={json.dumps(source)}"]
     download.run(Path(preset), overrides, dataset)
-    changes: dict[str, Any] = {}
+    params = load_params(Path(preset), overrides)
     try:
-        check.run(dataset, Path(preset), overrides, fit=True)
+        check.run(dataset, Path(preset), overrides)
     except typer.Exit:
         say("nothing is fitted to such data; mend what is refused, then run `frcnn check --fit`")
-        return changes
-    for proposal in propose(VocDataset(dataset), load_params(Path(preset), overrides), os.cpu_count() or 1):
-        *sections, key = proposal.key.split(".")
-        reduce(lambda tree, name: tree.setdefault(name, {}), sections, changes)[key] = proposal.proposed
-    return changes
+        return to_dict(params), False
+    return to_dict(print_fit(VocDataset(dataset), params, os.cpu_count() or 1)), True
 
 
 def _in_repository(folder: Path) -> bool:

@@ -10,12 +10,13 @@ from frcnn.errors import UserError
 from frcnn.params import PRESETS
 
 
-def commented_params(preset: str, changes: Mapping[str, Any] | None = None) -> str:
+def commented_params(preset: str, changes: Mapping[str, Any] | None = None, title: str = "") -> str:
     """Return the text of params.yaml, every key with its comment, with the values of a preset.
 
     Args:
         preset: default (params.yaml as it is in the repository), demo, finetune or reference.
         changes: further values, as nested dictionaries.
+        title: first comment, in place of the preset's.
 
     Raises:
         UserError: no such preset.
@@ -35,7 +36,9 @@ def commented_params(preset: str, changes: Mapping[str, Any] | None = None) -> s
     text, default = ((PRESETS / f"{name}.yaml").read_text(encoding="utf-8") for name in (preset, "default"))
     editor = YAML()
     editor.Representer, editor.width = Representer, 1000
-    tree = editor.load(_with_header_of(text, default) if preset != "default" else default)
+    tree = editor.load(
+        _with_title(title or text.partition("\n\n")[0], default) if title or preset != "default" else default
+    )
     _put(tree, yaml.safe_load(text))
     _put(tree, changes or {})
     out = StringIO()
@@ -43,10 +46,10 @@ def commented_params(preset: str, changes: Mapping[str, Any] | None = None) -> s
     return out.getvalue()
 
 
-def _with_header_of(preset: str, default: str) -> str:
-    """Return the commented defaults with the first comment of a preset in place of what calls them defaults."""
+def _with_title(title: str, default: str) -> str:
+    """Return the commented defaults with another first comment, and without what calls them defaults."""
     schema, _, every, _, rest = default.split("\n", 4)
-    return "\n".join([schema, preset.partition("\n\n")[0], every, rest])
+    return "\n".join([schema, title, every, rest])
 
 
 def _put(tree: Any, values: Mapping[str, Any]) -> None:

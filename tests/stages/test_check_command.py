@@ -6,7 +6,7 @@ import pytest
 import typer
 from PIL import Image
 
-from frcnn.advice import timing
+from frcnn.advice import machine, timing
 from frcnn.errors import UserError
 from frcnn.params import load_params
 from frcnn.report.drawing import GREEN
@@ -109,7 +109,7 @@ def test_the_figures_of_the_training_split(dataset: Path, capsys: pytest.Capture
 def test_no_figures_of_a_split_that_shows_nothing(dataset: Path, capsys: pytest.CaptureFixture) -> None:
     for path in (dataset / "Annotations").iterdir():
         path.write_text("<annotation></annotation>")
-    assert exit_code(dataset) == 0
+    assert exit_code(dataset) == 1
     assert "anchor coverage" not in capsys.readouterr().out
 
 
@@ -117,6 +117,7 @@ def test_parameters_that_fit_can_be_pasted(
     dataset: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(timing, "time_training", lambda *_: timing.Timing(1.5, 200, 900.0, (160, 224), "cpu, float32"))
+    monkeypatch.setattr(machine, "this_machine", lambda: machine.Machine(False, 8))
     check.run(dataset, PARAMS, ["model.weights=none", "model.freeze_at=0"], workers=2, fit=True)
     lines = capsys.readouterr().out.splitlines()
     (options,) = [line for line in lines if line.startswith("-S ")]
