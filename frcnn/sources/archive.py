@@ -69,7 +69,8 @@ def _refusal(archive: Path, error: BaseException) -> UserError:
         start = file.read(8)
     if kind := next((kind for signature, kind in SIGNATURES.items() if start.startswith(signature)), None):
         return UserError(f"{archive}: {kind} is not read; make a .zip, .tar, .tar.gz, .tar.bz2 or .tar.xz of its files")
-    return UserError(f"{archive}: truncated, damaged or no archive: {error}; fetch it again")
+    reason = "neither tar nor zip" if str(error).startswith("file could not be opened") else error  # a line per method
+    return UserError(f"{archive}: truncated, damaged or no archive: {reason}; fetch it again")
 
 
 class _Member(tarfile.TarInfo):
