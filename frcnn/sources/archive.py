@@ -66,10 +66,11 @@ def unpack(archive: Path, folder: Path, on_progress: Progress | None = None) -> 
 
 def _refusal(archive: Path, error: BaseException) -> UserError:
     with archive.open("rb") as file:
-        start = file.read(8)
+        start = file.read(BLOCK)
     if kind := next((kind for signature, kind in SIGNATURES.items() if start.startswith(signature)), None):
         return UserError(f"{archive}: {kind} is not read; make a .zip, .tar, .tar.gz, .tar.bz2 or .tar.xz of its files")
-    reason = "neither tar nor zip" if str(error).startswith("file could not be opened") else error  # a line per method
+    archived = start.startswith((b"PK", b"\x1f\x8b", b"BZh", b"\xfd7zXZ")) or b"ustar" in start
+    reason = error if archived else "its content is neither a tar nor a zip"
     return UserError(f"{archive}: truncated, damaged or no archive: {reason}; fetch it again")
 
 
