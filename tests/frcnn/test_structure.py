@@ -18,7 +18,7 @@ ROOMS = (
     ("__init__", "allocation", "arrays", "backbones", "boxes", "errors", "files", "messages", "parallel", "param_file"),
     ("params", "presets", "template", "distributed", "checksums", "unchanged", "pipeline"),
     ("fetching", "pretrained", "data/voc", "array_file"),
-    ("data/resizing", "data/checks", "data/export", "sources", "picture_sources"),
+    ("data/resizing", "data/augmentation", "data/checks", "data/export", "sources", "picture_sources"),
     ("anchors", "detections/detections"),
     ("detections", "evaluation", "report", "detector"),
     ("pytorch", "keras"),
