@@ -21,7 +21,7 @@ FLIP_AND_SAMPLE, AUGMENT = 1, 3  # streams of random numbers; 0: order of the im
 FILL = (124, 116, 104)  # around a picture: ImageNet's mean, about 0 after preprocessing
 LEAST_VISIBLE = 0.25  # of an object's area: what is left of a box of which one corner lies at the center of the cut
 LEAST_SIDE = 2  # px of an object that stays, as at Ultralytics
-TRIALS, OVERLAPS, LONGEST = 50, (0, 0.1, 0.3, 0.5, 0.7, 0.9), 2  # of crops, as in SSD (Liu et al., 2016, section 2.2)
+TRIALS, MOST_STRETCHED = 50, 2  # of crops: how many are tried, and width / height or its inverse, as in SSD
 Key = tuple[int, int, int]  # phase, epoch, image; phase 0 is validation, which nothing changes
 Range = tuple[float, float]
 
@@ -141,26 +141,26 @@ def _scale(view: _View, ends: Range, rng: np.random.Generator) -> None:
 
 
 def _crop(view: _View, ends: Range, rng: np.random.Generator) -> None:
-    """Take the first of `TRIALS` parts that shows an object and overlaps it by an IoU that is drawn; else none."""
-    sides, places, least = rng.uniform(*ends, (TRIALS, 2)), rng.random((TRIALS, 2)), rng.choice(OVERLAPS)
+    """Take the first of `TRIALS` parts that shows an object, if there is one; else leave the window as it is."""
+    sides, places = rng.uniform(*ends, (TRIALS, 2)), rng.random((TRIALS, 2))
     windows = _part(view.window, sides, places)
-    fits = sides.max(1) <= LONGEST * sides.min(1)
+    fits = sides.max(1) <= MOST_STRETCHED * sides.min(1)
     if len(view.boxes):
-        shown = _visible(view.boxes, windows) >= LEAST_VISIBLE
-        fits &= (shown & (boxes.iou(windows, view.boxes) >= least)).any(1)
+        fits &= (_visible(view.boxes, windows) >= LEAST_VISIBLE).any(1)
     if fits.any():
         view.window = windows[fits.argmax()]
 
 
 def _hue(picture: Image.Image, turns: float) -> Image.Image:
     hue, *rest = picture.convert("HSV").split()
-    turned = hue.point([(value + round(256 * turns)) % 256 for value in range(256)])
+    turned = hue.point([(value + round(255 * turns)) % 255 for value in range(256)])  # a turn has 255 values
     return Image.merge("HSV", (turned, *rest)).convert("RGB")
 
 
 def _jpeg(picture: Image.Image, quality: float) -> Image.Image:
     file = io.BytesIO()
     picture.save(file, "JPEG", quality=round(quality))
+    file.seek(0)
     return JpegImageFile(file).convert("RGB")
 
 
