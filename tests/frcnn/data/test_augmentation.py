@@ -132,9 +132,7 @@ def test_a_crop_shows_an_object_and_without_any_still_happens() -> None:
     image = picture((160, 160), np.array([small]), COLORS[:1])
     cropped = [run(image, small, params, epoch) for epoch in range(60)]
     assert all(kept == [0] for _, _, kept in cropped)
-    assert (
-        sum(not np.array_equal(changed, image) for changed, _, _ in cropped) > 50
-    )  # others: no crop that fits is found
+    assert sum(not np.array_equal(changed, image) for changed, _, _ in cropped) > 50  # else none was found
     image[:] = np.arange(160)[:, None]
     changed, boxes, kept = run(image, [], params)
     assert (boxes.shape, kept) == ((0, 4), [])
