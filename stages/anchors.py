@@ -102,7 +102,8 @@ def _draw_augmented(
 
     pictures = []
     for index, (annotation, image) in enumerate(zip(annotations, labeled, strict=False)):
-        upright = np.asarray(Image.fromarray(read_picture(annotation.path)).resize(image.size))
+        resampling = Image.Resampling[params.data.interpolation.upper()]
+        upright = np.asarray(Image.fromarray(read_picture(annotation.path)).resize(image.size, resampling))
         extent = box_limit((annotation.width, annotation.height), params.data)
         for key in [(1, epoch, index) for epoch in range(EPOCHS)]:
             mirrored = draw_flip(params.train, key)[0]
