@@ -19,8 +19,8 @@ from frcnn.params.training import Train
 
 FLIP_AND_SAMPLE, AUGMENT = 1, 3  # streams of random numbers; 0: order of the images, 2: which are held out
 FILL = (124, 116, 104)  # around a picture: ImageNet's mean, about 0 after preprocessing
-LEAST_VISIBLE = 0.25  # of an object's area: what is left of a box of which one corner lies at the center of the cut
-LEAST_SIDE = 2  # px of an object that stays, as at Ultralytics
+LEAST_VISIBLE = 0.25  # of an object's area: the least that SSD's rule, its center stays inside, leaves at a corner
+LEAST_SIDE = 2  # px, of an object that stays; Ultralytics has the same limit
 TRIALS, MOST_STRETCHED = 50, 2  # of crops: how many are tried, and width / height or its inverse, as in SSD
 Key = tuple[int, int, int]  # phase, epoch, image; phase 0 is validation, which nothing changes
 Range = tuple[float, float]

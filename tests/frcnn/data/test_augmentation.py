@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+from torchvision.transforms.v2 import functional
 
 from frcnn.data.augmentation import FILL, GEOMETRIC, LEAST_SIDE, LEAST_VISIBLE, NUMBERS, PHOTOMETRIC, augment
 from frcnn.data.resizing.sizes import box_limit
@@ -157,6 +159,21 @@ def test_colors_by_hand(name: str, ends: list[float] | None, color: tuple, expec
     changed, boxes, kept = run(image, [1, 2, 3, 4], with_transforms([name], **({name: ends} if ends else {})))
     assert np.abs(changed.astype(int) - expected).max() <= (3 if name == "hue" else 1)
     assert (boxes.tolist(), kept) == ([[1, 2, 3, 4]], [0])
+
+
+def test_colors_are_torchvisions() -> None:
+    image = np.random.default_rng(0).integers(0, 255, (40, 50, 3), np.uint8)
+    pillow, amounts = (
+        Image.fromarray(image),
+        {"brightness": 1.3, "contrast": 0.7, "saturation": 1.4, "hue": 0.1, "jpeg": 40},
+    )
+    for name, amount in amounts.items():
+        function = getattr(functional, name, None) or getattr(functional, f"adjust_{name}")
+        found = run(image, [], with_transforms([name], **{name: [amount, amount]}))[0]
+        # Two steps of the hue: it rounds down, and takes 256 values for a turn where Pillow has 255.
+        np.testing.assert_allclose(found, np.asarray(function(pillow, amount)), atol=12 if name == "hue" else 0, rtol=0)
+    gray = run(image, [], with_transforms(["grayscale"]))[0]
+    np.testing.assert_array_equal(gray, np.asarray(functional.rgb_to_grayscale(pillow, 3)))
 
 
 def test_blur_and_compression_change_what_is_not_uniform() -> None:
