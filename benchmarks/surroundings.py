@@ -2,38 +2,59 @@
 
 import subprocess
 import sys
+from dataclasses import replace
+from functools import partial
 from itertools import count
 
 import numpy as np
 
-from benchmarks.inputs import Setup, make_source, random_detections
+from benchmarks.inputs import PICTURES, Setup, make_source, random_detections
 from benchmarks.measure import Tables, interleave, measurement, milliseconds, one_thread, rate
 from frcnn.anchors.label import label_annotation
+from frcnn.data.augmentation import NUMBERS, PHOTOMETRIC
 from frcnn.evaluation.voc_ap import evaluate_arrays
+from frcnn.params import from_dict
+from frcnn.params.augment import RECIPES, Augment
 from frcnn.training.batches import load_sample
 
 DETECTIONS_PER_IMAGE = 100
+OTHERS = {"zoom_out": (1, 4), "crop": (0.3, 1), "jpeg": (30, 95)}  # ranges of what no preset has
 HELP = [sys.executable, "-c", "from stages.cli import main; main()", "--help"]
 
 
 def loading(setup: Setup) -> Tables:
-    """Time one training sample: read, decode, resize, flip every other one, sample its anchors; on one core."""
-    source = make_source(setup.annotations, setup.params, len(setup.annotations))
-    rng, turn = np.random.default_rng(0), count()
+    """Time one training sample: read, decode, resize, flip every other one, sample its anchors; on one core.
 
-    def load() -> None:
+    And what augmentation adds: each transform alone with its labels if objects move, as in the preset strong.
+    """
+    source, turn = make_source(setup.annotations, setup.params, len(setup.annotations)), count()
+
+    def load(augment: Augment) -> None:
         index = next(turn)
-        load_sample(source, index % len(source.pictures), bool(index % 2), rng)
+        load_sample(
+            replace(source, params=setup.params.model_copy(update={"augment": augment})),
+            index % PICTURES,
+            (1, 0, index),
+        )
 
+    wanted = {"one sample": Augment(), **{f"preset {name}": Augment(preset=name) for name in ("light", "strong")}}
+    wanted |= {name: _always(name) for name in NUMBERS}
     with one_thread():
-        seconds = interleave({"load": load}, setup.repeats)["load"]
+        seconds = interleave({name: partial(load, augment) for name, augment in wanted.items()}, setup.repeats)
     file_size = float(np.mean([path.stat().st_size for path in source.pictures]))
     rows = [
-        milliseconds("one sample", seconds),
-        rate("samples per second and core", "1/s", 1, seconds),
+        *(milliseconds(name, seconds[name]) for name in wanted),
+        rate("samples per second and core", "1/s", 1, seconds["one sample"]),
         measurement("JPEG file", "kB", [file_size / 1000]),
     ]
     return {"loading a training sample": rows}
+
+
+def _always(name: str) -> Augment:
+    """Return the parameters of one transform that always happens."""
+    ends = OTHERS.get(name) or RECIPES["strong"].get(name, (0, 0, 0))[1:]
+    value = {"probability": 1, **({"range": ends} if any(ends) else {})}
+    return from_dict(Augment, {"photometric" if name in PHOTOMETRIC else "geometric": {name: value}}, name)
 
 
 def anchors(setup: Setup) -> Tables:

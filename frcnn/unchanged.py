@@ -16,8 +16,8 @@ from frcnn.params import Params, load_params
 PARAMETERS = {
     "download": ("download", "splits"),
     "anchors": ("splits.train", "data", "anchors", "model.backbone"),
-    "train_phase1": ("splits.train", "data", "anchors", "model", "train", "train_phase1"),
-    "train_phase2": ("splits.train", "data", "anchors", "model", "train", "train_phase2"),
+    "train_phase1": ("splits.train", "data", "anchors", "model", "train", "augment", "train_phase1"),
+    "train_phase2": ("splits.train", "data", "anchors", "model", "train", "augment", "train_phase2"),
     "detect": ("splits.test", "detect"),
     "evaluate": ("splits.test", "data.box_convention", "evaluate"),
     "render": ("splits.test", "data.box_convention", "render"),

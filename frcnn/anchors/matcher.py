@@ -39,11 +39,11 @@ def match_anchors(
     among_best = np.zeros(len(anchors), np.bool_)
     step = max(1, PAIRS // len(anchors))
     for start in range(0, len(gt_boxes), step):
-        iou = boxes.iou(anchors, gt_boxes[start : start + step])
-        among_best |= ((iou >= iou.max(axis=0) - tie_tolerance) & (iou > 0)).any(axis=1)
-        best_here = iou.max(axis=1)
+        iou = boxes.iou(gt_boxes[start : start + step], anchors)  # the many anchors last: several times faster
+        among_best |= ((iou >= iou.max(axis=1, keepdims=True) - tie_tolerance) & (iou > 0)).any(axis=0)
+        best_here = iou.max(axis=0)
         higher = best_here > best
-        best[higher], objects[higher] = best_here[higher], start + iou.argmax(axis=1)[higher]
+        best[higher], objects[higher] = best_here[higher], start + iou.argmax(axis=0)[higher]
     labels = np.full(len(anchors), IGNORE, np.int8)
     labels[best < negative_iou] = NEGATIVE
     labels[(best >= positive_iou) | among_best] = POSITIVE

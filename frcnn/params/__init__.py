@@ -13,6 +13,7 @@ from frcnn.backbones import BACKBONES
 from frcnn.errors import UserError
 from frcnn.messages import shorten
 from frcnn.param_file import contradictions, describe, nearest, parse_yaml, read_yaml
+from frcnn.params.augment import Augment
 from frcnn.params.training import Phase, Phase1, Phase2, Postprocessing, Train
 from frcnn.params.types import (
     NUMBER,
@@ -180,6 +181,7 @@ class Params(Section):
     anchors: Anchors = Anchors()
     model: Model = Model()
     train: Train = Train()
+    augment: Augment = Augment()
     train_phase1: Phase1 = Phase1()
     train_phase2: Phase2 = Phase2()
     detect: Detect = Detect()

@@ -72,6 +72,12 @@ def draw(
     return np.asarray(canvas.picture)
 
 
+def draw_objects(image: np.ndarray, annotation: Annotation, class_names: Sequence[str]) -> np.ndarray:
+    """Draw the objects of an annotation alone, as `draw` does."""
+    nothing = Detections(np.empty((0, 4)), np.empty(0), np.empty(0, np.int64))
+    return draw(image, nothing, class_names, annotation)
+
+
 def draw_anchors(image: np.ndarray, objects: np.ndarray, positive_anchors: np.ndarray) -> np.ndarray:
     """Draw objects (green) over their positive anchors (yellow, thin).
 

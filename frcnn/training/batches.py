@@ -17,16 +17,18 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from frcnn.anchors.grid import feature_maps, move_to_batch
+from frcnn.anchors.label import label_image
 from frcnn.anchors.targets import AnchorTargets
 from frcnn.arrays import size_of
+from frcnn.data.augmentation import Key, augment, draw_flip
 from frcnn.data.resizing.resample import mirror, resize
+from frcnn.data.resizing.sizes import box_limit
 from frcnn.data.voc.pictures import read_picture
 from frcnn.detector.batch import Batch, pad_images
 from frcnn.errors import UserError
 from frcnn.params import Params
 from frcnn.training.minibatch import sample_anchors
 from frcnn.training.picture_cache import PictureCache
-from frcnn.training.plan import FLIP_AND_SAMPLE
 
 LONGEST_TMPDIR = 70  # bytes; torch's loading processes pass memory over a socket there, whose name has at most 103
 
@@ -55,7 +57,7 @@ class EpochBatches(Dataset[Any]):
         """Serve the plan's batches.
 
         Args:
-            key: (phase, epoch), which decide flips and samples; phase 0 is validation, without flips.
+            key: (phase, epoch), which decide augmentation and samples; phase 0 is validation, without augmentation.
             to_inputs: applied to each batch in the process that makes it.
             share: (rank, world) of `distributed`: of each batch every `world`-th image from `rank` on, or where there
                 is none the first, which must not count. It is padded as the whole batch would be.
@@ -72,13 +74,8 @@ class EpochBatches(Dataset[Any]):
         rank, world = self.share
         own = whole[rank::world] if rank < len(whole) else whole[:1]
         width, height = map(int, self.source.targets.size[whole].max(0))
-        return self.to_inputs(collate([self._sample(int(index)) for index in own], self.source, (width, height)))
-
-    def _sample(self, index: int) -> "Sample":
-        train = self.source.params.train
-        rng = np.random.default_rng((train.seed, FLIP_AND_SAMPLE, *self.key, index))
-        flip = self.key[0] > 0 and rng.random() < train.flip_probability
-        return load_sample(self.source, index, flip, rng)
+        samples = [load_sample(self.source, int(index), (*self.key, int(index))) for index in own]
+        return self.to_inputs(collate(samples, self.source, (width, height)))
 
 
 def loader(batches: EpochBatches, start: int, workers: int, pin: bool) -> DataLoader[Any]:
@@ -129,14 +126,25 @@ class Sample:
     roi_priorities: np.ndarray
 
 
-def load_sample(source: Source, index: int, flip: bool, rng: np.random.Generator) -> Sample:
-    """Read one picture, resize and flip it, and sample the anchors of its RPN minibatch."""
+def load_sample(source: Source, index: int, key: Key) -> Sample:
+    """Read one picture, resize, mirror and augment it, and sample the anchors of its RPN minibatch.
+
+    The labels of the anchors are those of anchors.h5, or made here where the objects moved.
+    """
+    params = source.params
+    flip, rng = draw_flip(params.train, key)
     labels, gt_labels = source.targets.image(index, flip)
     image = _resized(source, index)
     if flip:
         image = mirror(image)  # the same bytes as resizing the mirror image
-    anchors = sample_anchors(labels, source.params.train.rpn, rng)
-    priorities = rng.random(source.params.train.rpn.post_nms_topk + len(gt_labels), np.float32)
+    width, height = map(int, source.targets.size_original[index])
+    image, moved = augment(image, labels.gt_boxes, box_limit((width, height), params.data), params, key)
+    if moved:
+        gt_boxes, kept = moved
+        labels = label_image(gt_boxes, size_of(image), params.model.backbone, params.anchors)
+        gt_labels = gt_labels[kept]
+    anchors = sample_anchors(labels, params.train.rpn, rng)
+    priorities = rng.random(params.train.rpn.post_nms_topk + len(gt_labels), np.float32)
     return Sample(source.targets.image_ids[index], image, labels.gt_boxes, gt_labels, *anchors, priorities)
 
 

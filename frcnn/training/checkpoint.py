@@ -18,9 +18,9 @@ from frcnn.messages import first_line
 # The code that training imports, and thus decides its result; a change of it makes a checkpoint void. A test compares.
 CODE = (
     "__init__.py", "allocation.py", "anchors", "array_file.py", "arrays.py", "backbones.py", "boxes.py", "checksums.py",
-    "data/__init__.py", "data/resizing", "data/voc", "detections/__init__.py", "detections/detections.py", "detector",
-    "distributed.py", "errors.py", "files.py", "frameworks.py", "messages.py", "param_file.py", "params", "pytorch",
-    "training",
+    "data/__init__.py", "data/augmentation.py", "data/resizing", "data/voc", "detections/__init__.py",
+    "detections/detections.py", "detector", "distributed.py", "errors.py", "files.py", "frameworks.py", "messages.py",
+    "param_file.py", "params", "pytorch", "training",
 )  # fmt: skip
 KERAS_CODE = ("keras",)
 # It decides which epoch is best.

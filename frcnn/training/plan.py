@@ -5,7 +5,7 @@ import numpy as np
 from frcnn.data.resizing.sizes import order_by_shape
 from frcnn.params.training import Train
 
-SHUFFLE, FLIP_AND_SAMPLE = 0, 1  # streams of random numbers
+SHUFFLE = 0  # a stream of random numbers
 POOL = 4  # batches: less padding than 5% of VOC's pixels at batch 16, and neighbors still change by chance
 
 

@@ -91,6 +91,8 @@ def set_up(params: Params, phase: int, inputs: Inputs, device: str, cache: bool 
         "start": start,
         "train": to_dict(params.train),
         "schedule": to_dict(params.phase(phase)),
+        # Nothing where there is none, so that files keep the bytes that they had before there was augmentation.
+        **({"augment": transforms} if (transforms := params.augment.transforms()) else {}),
     }
     everything = provenance | {"model": to_dict(network.config), "precision": str(backend.precision)}
     return Setup(

@@ -110,6 +110,13 @@ def test_values_are_read_with_their_types() -> None:
         ("model.weights=none", "train from scratch"),
         ("model.roi_pool.size=5", "has model.roi_pool.size: 7"),
         ("train.roi.background_min_iou=0.6", "train.roi.background_min_iou is greater"),
+        ("augment.preset=heavy", "augment.preset is 'heavy'; choose from none, light, strong"),
+        (
+            "augment.geometric.scale={probability: 1, range: [2, 1]}",
+            "given a range from 0.05 to 10, the smaller number",
+        ),
+        ("augment.photometric.hue={probability: 1, range: [0, 1]}", "it must be given a range from -0.5 to 0.5, the"),
+        ("augment.photometric.hue={probability: 1}", "parameter augment.photometric.hue.range is missing; add it"),
         ("train.seed=[", "not valid YAML"),
         ("train.seed=x: y: z", "not valid YAML"),
     ],

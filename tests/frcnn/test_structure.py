@@ -18,7 +18,7 @@ ROOMS = (
     ("__init__", "allocation", "arrays", "backbones", "boxes", "errors", "files", "fonts", "messages", "parallel"),
     ("param_file", "params", "presets", "template", "distributed", "checksums", "unchanged", "pipeline"),
     ("fetching", "pretrained", "data/voc", "array_file"),
-    ("data/resizing", "data/lookalikes", "data/export", "sources", "picture_sources"),
+    ("data/resizing", "data/augmentation", "data/lookalikes", "data/export", "sources", "picture_sources"),
     ("data/checks", "data/notes"),
     ("anchors", "detections/detections"),
     ("detections", "evaluation", "report", "detector"),

@@ -24,6 +24,12 @@ def box_scale(size: tuple[int, int], data: Data) -> np.ndarray:
     return BOX_CONVENTIONS[data.box_convention].scale(size, resized_size(size, data), _factor(size, data))
 
 
+def box_limit(size: tuple[int, int], data: Data) -> tuple[float, float]:
+    """Return the largest x and y, in resized pixels, of a box of a picture of this size."""
+    width, height = BOX_CONVENTIONS[data.box_convention].limit(size) * box_scale(size, data)[:2]
+    return float(width), float(height)
+
+
 def boxes_to_original(resized: np.ndarray, original: tuple[int, int], data: Data) -> np.ndarray:
     """Return boxes (n, 4) float32 in pixels of the original picture, clipped to it, for boxes in resized pixels."""
     return boxes.clip(resized / box_scale(original, data), *map(float, original)).astype(np.float32)

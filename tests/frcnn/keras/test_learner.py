@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from frcnn.training.batches import EpochBatches
 from frcnn.training.checkpoint import load_checkpoint
 from frcnn.training.loop import Interrupted, Job, train_phase
 from frcnn.training.setup import Inputs, Setup, set_up
-from tests.factories import build_twins, change
+from tests.factories import build_twins, change, make_batch
 
 pytestmark = pytest.mark.tensorflow
 Make = Callable[..., tuple[Setup, Job]]
@@ -26,9 +27,9 @@ Make = Callable[..., tuple[Setup, Job]]
 def make(params: Params, dataset: Path, anchors: Path, tmp_path: Path) -> Make:
     """Return a maker of what training with TensorFlow starts from; train parameters can be replaced."""
 
-    def make(name: str = "last", **train: object) -> tuple[Setup, Job]:
+    def make(name: str = "last", augment: str = "none", **train: object) -> tuple[Setup, Job]:
         values = {f"train.{key}": value for key, value in (train | {"framework": "tensorflow"}).items()}
-        changed = change(params, values)
+        changed = change(params, values | {"augment.preset": augment})
         setup = set_up(changed, 1, Inputs(dataset, anchors, None), "cpu")
         job = Job(1, changed.train_phase1, setup.source, setup.fingerprint, tmp_path / name, held_out=setup.held_out)
         return setup, job
@@ -70,8 +71,24 @@ def test_three_steps_move_the_weights_as_torchs_do(params: Params, backbone: str
     assert max(float(np.linalg.norm(move) / np.linalg.norm(start[name])) for name, move in moved.items()) > 1e-3
 
 
-@pytest.mark.parametrize("changes", [{}, {"grad_accum": 2, "optimizer.name": "sgd"}], ids=["adamw", "accumulating sgd"])
-def test_interrupted_or_not_the_weights_are_the_same(make: Make, changes: dict[str, object]) -> None:
+def test_batches_without_any_object_train_as_torchs_do(params: Params) -> None:
+    twins = build_twins(params)
+    batch = make_batch(twins.params, [[], []])
+    assert batch.gt_boxes.shape == (2, 0, 4)
+    weights = {name: each.numpy() for name, each in twins.start.items()}
+    ours = TorchLearner(twins.torch, params.train, torch.device("cpu"), torch.float32)
+    theirs = KerasLearner(twins.torch.config, weights, params.train)
+    expected, found = (each.backward(each.to_inputs(batch), 2, 1, True, (1,)) for each in (ours, theirs))
+    for name in expected:
+        np.testing.assert_allclose(np.asarray(found[name]), expected[name].detach(), rtol=1e-3)
+        assert name.endswith("cls") == bool(expected[name].all())
+    for learner in (ours, theirs):
+        learner.update(1e-3)
+        assert all(np.isfinite(array).all() for array in learner.weights().values())
+
+
+@pytest.mark.parametrize("changes", [{}, {"grad_accum": 2, "optimizer.name": "sgd", "augment": "strong"}])
+def test_interrupted_or_not_the_weights_are_the_same(make: Make, changes: dict[str, Any]) -> None:
     ready, job = make("undisturbed", **changes)
     undisturbed = ready.learner()
     rows = train(undisturbed, job)

@@ -15,7 +15,9 @@ from frcnn.data.voc.annotation import Annotation
 from frcnn.detector.batch import Batch
 from frcnn.errors import UserError
 from frcnn.params import Params
-from frcnn.training.batches import EpochBatches, Source, loader
+from frcnn.params.augment import Chance
+from frcnn.training.batches import EpochBatches, Source, load_sample, loader
+from frcnn.training.minibatch import sample_anchors
 from frcnn.training.picture_cache import PictureCache
 from frcnn.training.plan import plan_epoch
 from tests.factories import change, grid_of, one_map
@@ -44,6 +46,13 @@ def source(params: Params, tmp_path: Path) -> Source:
     return Source(join_images(annotations, images, ["a"]), paths, params)
 
 
+@pytest.fixture
+def augmented(source: Source) -> Source:
+    """Return the same with everything that can be changed in a picture."""
+    changes = {"preset": "strong", "geometric.rotate": Chance(probability=0.5)}
+    return replace(source, params=change(source.params, {f"augment.{key}": value for key, value in changes.items()}))
+
+
 def unchanged(batch: Batch) -> Batch:
     return batch
 
@@ -68,7 +77,11 @@ def test_epochs_and_phases_differ_and_repeat(source: Source) -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_the_same_bytes_from_any_start_and_any_number_of_workers(source: Source, workers: int) -> None:
+@pytest.mark.parametrize("kind", ["source", "augmented"])
+def test_the_same_bytes_from_any_start_and_any_number_of_workers(
+    request: pytest.FixtureRequest, kind: str, workers: int
+) -> None:
+    source = request.getfixturevalue(kind)
     wanted = [epoch(source)[step] for step in range(len(epoch(source)))]
     for start in (0, 1):
         found = list(loader(epoch(source), start, workers, pin=False))
@@ -97,6 +110,44 @@ def test_sampled_anchors_lead_to_the_objects_in_the_padded_grid(source: Source) 
             assert (used[:, 2] <= batch.sizes[i][0]).all()
 
 
+def test_without_augmentation_labels_are_those_of_the_file(source: Source) -> None:
+    """Picture, labels and samples as they were before there was augmentation, step by step."""
+    flipped = 0
+    for index in range(len(SIZES)):
+        rng = np.random.default_rng((source.params.train.seed, 1, 1, 5, index))
+        flip = rng.random() < source.params.train.flip_probability
+        labels, gt_labels = source.targets.image(index, flip)
+        pixels = np.asarray(Image.open(source.pictures[index]))
+        sample = load_sample(source, index, (1, 5, index))
+        np.testing.assert_array_equal(sample.image, pixels[:, ::-1] if flip else pixels)
+        np.testing.assert_array_equal(sample.gt_boxes, labels.gt_boxes)
+        expected = sample_anchors(labels, source.params.train.rpn, rng)
+        for name, array in zip(("anchor_index", "anchor_labels", "anchor_deltas"), expected, strict=True):
+            np.testing.assert_array_equal(getattr(sample, name), array)
+        count = source.params.train.rpn.post_nms_topk + len(gt_labels)
+        np.testing.assert_array_equal(sample.roi_priorities, rng.random(count, np.float32))
+        flipped += flip
+    assert 0 < flipped < len(SIZES)
+
+
+def test_moved_objects_have_labels_of_their_own_and_an_image_may_lose_all(augmented: Source) -> None:
+    params, empty, full = augmented.params, 0, 0
+    for index in range(len(SIZES)):
+        for number in range(8):
+            sample = load_sample(augmented, index, (1, number, index))
+            size = sample.image.shape[1::-1]
+            assert size == SIZES[index]
+            labels = label_image(sample.gt_boxes, size, params.model.backbone, params.anchors)
+            positive = sample.anchor_index[sample.anchor_labels == 1]
+            assert set(positive) <= set(labels.positive_index)
+            assert len(positive) == min(len(labels.positive_index), params.train.rpn.batch_size // 2)
+            assert len(sample.gt_labels) == len(sample.gt_boxes)
+            assert (sample.anchor_labels >= 0).any()
+            empty, full = empty + (not len(sample.gt_boxes)), full + len(sample.gt_boxes)
+    assert empty > 0
+    assert full > 20
+
+
 def test_picture_and_boxes_are_flipped_together(source: Source) -> None:
     flipped = 0
     for batch in loader(epoch(source), 0, 0, pin=False):
@@ -118,7 +169,9 @@ def test_padding_is_zero(source: Source) -> None:
 
 
 @pytest.mark.parametrize("world", [2, 3])
-def test_parts_hold_every_image_as_the_whole_batch_does(source: Source, world: int) -> None:
+@pytest.mark.parametrize("kind", ["source", "augmented"])
+def test_parts_hold_every_image_as_the_whole_batch_does(request: pytest.FixtureRequest, kind: str, world: int) -> None:
+    source = request.getfixturevalue(kind)
     plan = epoch(source).plan
     lonely = 0
     for step, whole in enumerate(epoch(source)[step] for step in range(len(plan))):
@@ -158,7 +211,9 @@ def test_a_folder_whose_name_is_too_long_for_sockets(
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_cache_changes_no_batch_and_spares_reading(source: Source, workers: int) -> None:
+@pytest.mark.parametrize("kind", ["source", "augmented"])
+def test_a_cache_changes_no_batch_and_spares_reading(request: pytest.FixtureRequest, kind: str, workers: int) -> None:
+    source = request.getfixturevalue(kind)
     cached = replace(source, cache=PictureCache(source.targets.size))
     for number in range(2):
         wanted = list(loader(epoch(source, number), 0, 0, pin=False))

@@ -32,8 +32,8 @@ Make = Callable[..., tuple[FasterRCNN, Job]]
 def make(params: Params, dataset: Path, anchors: Path, tmp_path: Path) -> Make:
     """Return a maker of a fresh model and its job of phase 1; train parameters and job fields can be replaced."""
 
-    def make(train: dict[str, object] | None = None, **job: object) -> tuple[FasterRCNN, Job]:
-        changed = params.model_copy(update={"train": change(params.train, train or {})})
+    def make(train: dict[str, object] | None = None, augment: str = "none", **job: object) -> tuple[FasterRCNN, Job]:
+        changed = change(params, {"train": change(params.train, train or {}), "augment.preset": augment})
         setup = set_up(changed, 1, Inputs(dataset, anchors, None), "cpu")
         fields = {
             "number": 1, "phase": changed.train_phase1, "source": setup.source, "fingerprint": setup.fingerprint,
@@ -62,14 +62,18 @@ def bits(model: FasterRCNN) -> list[bytes]:
 # 5 batches an epoch; with two accumulated the optimizer moves after 2, 4, 5, 7, 9 and 10.
 @pytest.mark.slow
 @pytest.mark.parametrize("stop_after", [2, 5, 9], ids=["in the first epoch", "between epochs", "in the last"])
-@pytest.mark.parametrize("changes", [{}, {"grad_accum": 2, "optimizer.name": "sgd"}], ids=["adamw", "accumulating sgd"])
-def test_interrupted_or_not_the_bytes_are_the_same(make: Make, stop_after: int, changes: dict) -> None:
-    model, job = make(changes, checkpoint=make()[1].checkpoint.with_name("undisturbed.pt"))
+@pytest.mark.parametrize(
+    ("changes", "augment"),
+    [({}, "none"), ({"grad_accum": 2, "optimizer.name": "sgd"}, "strong")],
+    ids=["adamw", "accumulating sgd, augmented"],
+)
+def test_interrupted_or_not_the_bytes_are_the_same(make: Make, stop_after: int, changes: dict, augment: str) -> None:
+    model, job = make(changes, augment, checkpoint=make()[1].checkpoint.with_name("undisturbed.pt"))
     rows, _ = train(model, job)
-    second, job = make(changes, workers=2)
+    second, job = make(changes, augment, workers=2)
     with pytest.raises(Interrupted):
         train(second, job, stop_after)
-    resumed, job = make(changes)
+    resumed, job = make(changes, augment)
     resumed_rows, said = train(resumed, job)
     assert "going on after step" in said[0]
     assert bits(resumed) == bits(model)

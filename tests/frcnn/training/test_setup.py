@@ -8,6 +8,7 @@ import pytest
 from frcnn.detector.weights_file import write_weights
 from frcnn.errors import UserError
 from frcnn.params import Params
+from frcnn.params.augment import Chance
 from frcnn.pytorch.weights import arrays_of
 from frcnn.training.setup import Inputs, set_up
 from tests.factories import change
@@ -61,3 +62,15 @@ def test_phase_1_of_other_parameters(
 def test_phase_1_has_to_come_first(params: Params, dataset: Path, anchors: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"phase1: no such file; run `frcnn train --phase 1` first"):
         set_up(params, 2, Inputs(dataset, anchors, tmp_path / "phase1"), "cpu")
+
+
+def test_augmentation_counts_where_there_is_any(params: Params, dataset: Path, anchors: Path) -> None:
+    """Without it provenance and fingerprint are those of before there was augmentation."""
+    off = [{}, {"augment.geometric.rotate": Chance(probability=0)}]
+    on = [{"augment.preset": "light"}, {"augment.geometric.rotate": Chance(probability=0.5)}]
+    inputs = Inputs(dataset, anchors, None)
+    setups = [set_up(change(params, values), 1, inputs, "cpu") for values in off + on]
+    assert ["augment" in setup.provenance for setup in setups] == [False, False, True, True]
+    assert setups[3].provenance["augment"] == {"rotate": (0.5, 0, 0)}
+    assert setups[0].fingerprint == setups[1].fingerprint
+    assert len({setup.fingerprint for setup in setups}) == 3
