@@ -1,6 +1,7 @@
 """The training log: mean losses between rows, and the check that they are finite."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor
 from frcnn import distributed
 from frcnn.detector.config import LOSSES
 
+Row = dict[str, Any]
 COLUMNS = ("epoch", "step", "images", "learning_rate", *LOSSES, "loss", "val_loss", "val_mAP")
 
 
@@ -23,9 +25,13 @@ class Log:
 
     Losses stay on the device until `collect` asks for them, so that a step does not wait for the host. They are those
     of the whole batch in every process, though each process computes its own share.
+
+    Attributes:
+        on_rows: told of all rows whenever there is a new one, and whether that ends an epoch.
     """
 
-    rows: list[dict[str, Any]] = field(default_factory=list)
+    on_rows: Callable[[list[Row], bool], None]
+    rows: list[Row] = field(default_factory=list)
     sums: list[float] = field(default_factory=lambda: [0.0] * len(LOSSES))
     images: int = 0
     _pending: list[tuple[int, list[str], Tensor]] = field(default_factory=list)
@@ -62,11 +68,13 @@ class Log:
         }
         return means | {"loss": sum(means.values())}
 
-    def close_row(self, epoch: int, step: int, rate: float, **more: float) -> None:
-        """Append a row with the means and start anew."""
+    def close_row(self, epoch: int, step: int, rate: float, validated: dict[str, float] | None = None) -> None:
+        """Append a row with the means and start anew; `validated` is what validation found at the end of an epoch."""
         means = {name: round(value, 6) for name, value in self.means().items()}
-        self.rows.append({"epoch": epoch, "step": step, "images": self.images, "learning_rate": rate, **means, **more})
+        self.rows.append({"epoch": epoch, "step": step, "images": self.images, "learning_rate": rate, **means})
+        self.rows[-1] |= validated or {}
         self.sums, self.images = [0.0] * len(LOSSES), 0
+        self.on_rows(self.rows, validated is not None)
 
 
 def _describe(step: int, image_ids: list[str], values: Tensor) -> str:

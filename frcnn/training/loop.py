@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from frcnn.messages import differences, first_few
 from frcnn.params.training import Phase, Train
 from frcnn.training.batches import EpochBatches, Source, loader, plan_epoch
 from frcnn.training.checkpoint import load_checkpoint, save_checkpoint
-from frcnn.training.log import Log
+from frcnn.training.log import Log, Row
 from frcnn.training.schedule import learning_rate
 from frcnn.training.validation import split_held_out, validate
 
@@ -65,12 +66,13 @@ class Job:
 
 @dataclass(frozen=True)
 class Report:
-    """What happened last: place in the phase (steps are batches), and mean losses since the last row of the log."""
+    """What happened last: place in the phase (steps are batches), rate, mean losses since the last row of the log."""
 
     epoch: int
     step: int
     steps: int
     images: int
+    learning_rate: float
     losses: dict[str, float]
 
 
@@ -78,7 +80,7 @@ class Report:
 class _State:
     """Everything that a checkpoint holds beside the learner's own."""
 
-    log: Log = field(default_factory=Log)
+    log: Log
     epoch: int = 0
     offset: int = 0
     step: int = 0
@@ -91,14 +93,16 @@ def train_phase(
     on_step: Callable[[Report], None],
     should_stop: Callable[[], bool],
     notify: Callable[[str], None],
-) -> list[dict[str, Any]]:
+    on_rows: Callable[[list[Row], bool], None] = lambda rows, ended: None,
+) -> list[Row]:
     """Train a model in place.
 
     Args:
         learner: with the weights that the phase starts from.
-        on_step: called after every step.
+        on_step: called after every step, and with the same report now and then in validation.
         should_stop: asked after every step; where any process says True the state is saved.
         notify: told in a line whether an earlier run is resumed.
+        on_rows: see `Log`; also told of the rows of an earlier run.
 
     Returns:
         The rows of the log (columns: `frcnn.training.log.COLUMNS`).
@@ -109,7 +113,7 @@ def train_phase(
         UserError: the checkpoint is damaged, weights became infinite or NaN, or other processes read another
             checkpoint or other data.
     """
-    state = _State()
+    state = _State(Log(on_rows))
     with distributed.main_first():  # which tells if it is damaged
         said = _resume(learner, job, state)
     notify(said)
@@ -117,16 +121,19 @@ def train_phase(
         (job.fingerprint, state.step, state.epoch),
         f"{job.checkpoint}: not what the main process has; all need the same data, weights and checkpoints",
     )
+    if state.log.rows:
+        on_rows(state.log.rows, True)
     indices, held_out = split_held_out(len(job.source.targets), job.train.validation.fraction, job.train.seed)
     while state.epoch < job.phase.epochs:
         _train_epoch(learner, job, state, indices, on_step, should_stop)
-        more = {}
+        validated = {}
         if len(held_out) and (
             (state.epoch + 1) % job.train.validation.every == 0 or state.epoch + 1 == job.phase.epochs
         ):
-            more = validate(learner, job.source, held_out, job.held_out, job.workers)
-            _keep_best(learner, state, more["val_mAP"])
-        state.log.close_row(state.epoch + 1, state.step, learning_rate(state.step - 1, job.phase, job.train), **more)
+            show = partial(on_step, _report(job, state, state.step // (state.epoch + 1)))
+            validated = validate(learner, job.source, held_out, job.held_out, job.workers, show)
+            _keep_best(learner, state, validated["val_mAP"])
+        state.log.close_row(state.epoch + 1, state.step, learning_rate(state.step - 1, job.phase, job.train), validated)
         state.epoch, state.offset = state.epoch + 1, 0
         _save(learner, job, state)
     if job.train.validation.keep == "best" and state.best:
@@ -183,7 +190,8 @@ def _step(learner: Learner, job: Job, state: _State, inputs: Any, plan: list[np.
 
 def _report(job: Job, state: _State, steps_per_epoch: int) -> Report:
     steps = job.phase.epochs * steps_per_epoch
-    return Report(state.epoch + 1, state.step, steps, state.step * job.train.batch_size, state.log.means())
+    rate = learning_rate(state.step - 1, job.phase, job.train)
+    return Report(state.epoch + 1, state.step, steps, state.step * job.train.batch_size, rate, state.log.means())
 
 
 def _keep_best(learner: Learner, state: _State, score: float) -> None:
@@ -219,7 +227,7 @@ def _resume(learner: Learner, job: Job, state: _State) -> str:
         return f"{job.checkpoint}: {_reason(content, job)}; starting over"
     learner.load_weights(_arrays(content["model"]))
     learner.load_optimizer_state(content["optimizer"])
-    state.log = Log(content["rows"], content["sums"], content["images"])
+    state.log.rows, state.log.sums, state.log.images = content["rows"], content["sums"], content["images"]
     state.epoch, state.offset, state.step = content["epoch"], content["offset"], content["step"]
     state.best = content["best"] and content["best"] | {"model": _arrays(content["best"]["model"])}
     if state.epoch == job.phase.epochs:

@@ -24,7 +24,7 @@ ROOMS = (
     ("pytorch", "keras"),
     ("frameworks",),
     ("training",),
-    ("importing", "profiling"),
+    ("importing", "profiling", "learning_curves"),
     ("loading",),
 )
 
