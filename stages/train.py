@@ -126,8 +126,8 @@ def _train(
     record = recorder(*log) if distributed.is_main() else lambda rows, ended: None
     learner = setup.learner()
     tell(_summary(job, setup, distributed.world()))
-    if setup.started:
-        tell(setup.started)
+    for note in setup.notes:
+        tell(note)
     try:
         with stop_on_signal() as wish, training_progress(job, tell) as shown:
 

@@ -77,6 +77,19 @@ class Log:
         self.on_rows(self.rows, validated is not None)
 
 
+def best_epoch(rows: list[Row]) -> int | None:
+    """Return the first epoch with the highest mAP in validation; of those without a score (NaN) the last; else None."""
+    scores = {row["epoch"]: row["val_mAP"] for row in rows if "val_mAP" in row}
+    valid = [epoch for epoch, score in scores.items() if not math.isnan(score)]
+    return max(valid, key=scores.__getitem__) if valid else max(scores, default=None)
+
+
+def validations_since_best(rows: list[Row]) -> int:
+    """Return how often validation has found no better mAP."""
+    best = best_epoch(rows)
+    return sum("val_mAP" in row and row["epoch"] > best for row in rows) if best else 0
+
+
 def _describe(step: int, image_ids: list[str], values: Tensor) -> str:
     bad = [image_ids[i] for i in torch.nonzero(~values.isfinite().all(0)).flatten().tolist()]
     losses = ", ".join(f"{name} {value:g}" for name, value in zip(LOSSES, values.mean(1).tolist(), strict=True))

@@ -5,7 +5,6 @@ batch; see `frcnn.distributed`.
 """
 
 import json
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,9 +22,9 @@ from frcnn.messages import differences, first_few
 from frcnn.params.training import Phase, Train
 from frcnn.training.batches import EpochBatches, Source, loader, plan_epoch
 from frcnn.training.checkpoint import load_checkpoint, save_checkpoint
-from frcnn.training.log import Log, Row
+from frcnn.training.log import Log, Row, best_epoch, validations_since_best
 from frcnn.training.schedule import learning_rate
-from frcnn.training.validation import split_held_out, validate
+from frcnn.training.validation import validate
 
 COLLECT_EVERY = 10  # steps on CUDA between looks at the losses, which make the host wait for the device
 
@@ -42,7 +41,7 @@ class Job:
         number: 1 or 2.
         fingerprint: of everything that decides the result; a checkpoint of another is not resumed.
         provenance: parameters and digests that the fingerprint is made of, beside the code.
-        held_out: annotations of the images that validation uses, in the order of `split_held_out`.
+        held_out: annotations of the images that validation uses, sorted as in `source`.
         checkpoint_seconds: time between checkpoints within an epoch.
         log_steps: steps between rows of the log; every epoch ends with one.
     """
@@ -84,7 +83,8 @@ class _State:
     epoch: int = 0
     offset: int = 0
     step: int = 0
-    best: dict[str, Any] | None = None
+    rate: float = 0.0
+    best: Weights | None = None  # where they are kept
 
 
 def train_phase(
@@ -123,8 +123,9 @@ def train_phase(
     )
     if state.log.rows:
         on_rows(state.log.rows, True)
-    indices, held_out = split_held_out(len(job.source.targets), job.train.validation.fraction, job.train.seed)
-    while state.epoch < job.phase.epochs:
+    chosen = np.isin(job.source.targets.image_ids, [annotation.image_id for annotation in job.held_out])
+    indices, held_out = np.flatnonzero(~chosen), np.flatnonzero(chosen)
+    while not _finished(job, state):
         _train_epoch(learner, job, state, indices, on_step, should_stop)
         validated = {}
         if len(held_out) and (
@@ -132,12 +133,14 @@ def train_phase(
         ):
             show = partial(on_step, _report(job, state, state.step // (state.epoch + 1)))
             validated = validate(learner, job.source, held_out, job.held_out, job.workers, show)
-            _keep_best(learner, state, validated["val_mAP"])
-        state.log.close_row(state.epoch + 1, state.step, learning_rate(state.step - 1, job.phase, job.train), validated)
+        state.log.close_row(state.epoch + 1, state.step, state.rate, validated)
+        if job.train.validation.keep == "best" and validated and best_epoch(state.log.rows) == state.epoch + 1:
+            state.best = {name: array.copy() for name, array in learner.kept_weights().items()}
         state.epoch, state.offset = state.epoch + 1, 0
         _save(learner, job, state)
-    if job.train.validation.keep == "best" and state.best:
-        learner.load_weights(state.best["model"])
+    if state.epoch < job.phase.epochs:
+        notify(f"phase {job.number}: ends after epoch {state.epoch}, as the mAP in validation rises no more")
+    learner.load_weights(state.best or learner.kept_weights())
     return state.log.rows
 
 
@@ -160,7 +163,7 @@ def _train_epoch(
         on_step(_report(job, state, len(plan)))
         if state.step % job.log_steps == 0 and state.offset < len(plan):
             state.log.collect()
-            state.log.close_row(state.epoch + 1, state.step, learning_rate(state.step - 1, job.phase, job.train))
+            state.log.close_row(state.epoch + 1, state.step, state.rate)
         if updated:  # gradients of a half-accumulated step are not saved
             stop, due = distributed.any_of(should_stop(), time.monotonic() - saved >= job.checkpoint_seconds)
             if stop:
@@ -181,8 +184,10 @@ def _step(learner: Learner, job: Job, state: _State, inputs: Any, plan: list[np.
     seed = (job.train.seed, job.number, state.step, distributed.rank())
     losses = learner.backward(inputs, len(whole), group, updated, seed)
     state.log.add(state.step + 1, [job.source.targets.image_ids[index] for index in whole], losses)
+    done = (state.epoch + state.offset / len(plan)) / job.phase.epochs
+    state.rate = learning_rate(state.step, done, job.phase, job.train)
     if updated:
-        learner.update(learning_rate(state.step, job.phase, job.train))
+        learner.update(state.rate)
     state.step += 1
     state.offset += 1
     return updated
@@ -190,14 +195,14 @@ def _step(learner: Learner, job: Job, state: _State, inputs: Any, plan: list[np.
 
 def _report(job: Job, state: _State, steps_per_epoch: int) -> Report:
     steps = job.phase.epochs * steps_per_epoch
-    rate = learning_rate(state.step - 1, job.phase, job.train)
-    return Report(state.epoch + 1, state.step, steps, state.step * job.train.batch_size, rate, state.log.means())
+    images = state.step * job.train.batch_size
+    return Report(state.epoch + 1, state.step, steps, images, state.rate, state.log.means())
 
 
-def _keep_best(learner: Learner, state: _State, score: float) -> None:
-    if state.best is None or score > state.best["val_mAP"] or math.isnan(state.best["val_mAP"]):
-        copied = {name: array.copy() for name, array in learner.weights().items()}
-        state.best = {"val_mAP": score, "epoch": state.epoch + 1, "model": copied}
+def _finished(job: Job, state: _State) -> bool:
+    patience = job.train.validation.patience
+    impatient = patience is not None and validations_since_best(state.log.rows) >= patience
+    return state.epoch == job.phase.epochs or impatient
 
 
 def _save(learner: Learner, job: Job, state: _State) -> None:
@@ -213,7 +218,8 @@ def _save(learner: Learner, job: Job, state: _State) -> None:
         "epoch": state.epoch,
         "offset": state.offset,
         "step": state.step,
-        "best": state.best and state.best | {"model": _tensors(state.best["model"])},
+        "rate": state.rate,
+        "best": state.best and _tensors(state.best),
     }
     if distributed.is_main():
         save_checkpoint(job.checkpoint, content)
@@ -228,9 +234,10 @@ def _resume(learner: Learner, job: Job, state: _State) -> str:
     learner.load_weights(_arrays(content["model"]))
     learner.load_optimizer_state(content["optimizer"])
     state.log.rows, state.log.sums, state.log.images = content["rows"], content["sums"], content["images"]
-    state.epoch, state.offset, state.step = content["epoch"], content["offset"], content["step"]
-    state.best = content["best"] and content["best"] | {"model": _arrays(content["best"]["model"])}
-    if state.epoch == job.phase.epochs:
+    for name in ("epoch", "offset", "step", "rate"):
+        setattr(state, name, content[name])
+    state.best = content["best"] and _arrays(content["best"])
+    if _finished(job, state):
         return f"{job.checkpoint}: finished already; its result is written again (--fresh trains again)"
     return f"{job.checkpoint}: going on after step {state.step}, in epoch {state.epoch + 1} of {job.phase.epochs}"
 

@@ -12,17 +12,33 @@ from frcnn.detections.detections import join_detections
 from frcnn.detector.interfaces import Learner
 from frcnn.detector.run import detect_pictures
 from frcnn.evaluation.voc_ap import evaluate_arrays, join_objects, mean_ap
+from frcnn.sources.stratify import group_names
 from frcnn.training.batches import EpochBatches, Source, loader
 
 IOU_THRESHOLD = 0.5
 VALIDATION = (0, 0)  # in the place of phase and epoch
+SPLITS = ("train", "trainval", "val", "valid", "test")  # pictures with such a name and a number are no video
 
 
-def split_held_out(count: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the indices (sorted) of the images to train on and of those held out for validation."""
-    order = np.random.default_rng((seed, 2)).permutation(count)
-    held_out = math.ceil(count * fraction) if fraction else 0
-    return np.sort(order[held_out:]), np.sort(order[:held_out])
+def split_held_out(
+    image_ids: Sequence[str], class_names: Sequence[str], fraction: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the indices (sorted) of the images to train on and of those held out for validation.
+
+    Frames of one video, and copies of one picture, stay together as far as their names tell (`group_names`).
+    """
+    wanted = math.ceil(len(image_ids) * fraction)
+    names, _ = group_names(image_ids, [*class_names, *SPLITS], fraction)
+    groups: dict[str, list[int]] = {}
+    for index, name in enumerate(names):
+        groups.setdefault(name, []).append(index)
+    held_out: list[int] = []
+    for index in np.random.default_rng((seed, 2)).permutation(len(names)) if wanted else []:
+        group = groups.pop(names[index], [])
+        if not held_out or len(held_out) + len(group) <= wanted:
+            held_out += group
+    chosen = np.isin(np.arange(len(names)), held_out)
+    return np.flatnonzero(~chosen), np.flatnonzero(chosen)
 
 
 def validate(

@@ -20,7 +20,7 @@ TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 TORCHRUN += ["-m", "stages.cli"]
 TRAIN = ["train", "--phase", "1", "--device", "cpu", "--checkpoint-seconds", "0"]
 TRAIN += ["-S", "model.width=16", "-S", "train.batch_size=4", "-S", "train.precision=float32"]
-TRAIN += ["-S", "train_phase1.epochs=4"]
+TRAIN += ["-S", "train_phase1.epochs=4", "-S", "train_phase1.warmup_steps=5"]
 DETECT = ["detect.precision=float32", "detect.post_nms_topk=20", "detect.score_threshold=0", "detect.batch_size=2"]
 
 
