@@ -44,7 +44,7 @@ def run(
         bool, typer.Option("--cache", help="Keep decoded pictures in memory.", envvar="FRCNN_CACHE_PICTURES")
     ] = False,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Start again: remove the checkpoint of an earlier run.")
+        bool, typer.Option("--fresh", help="Start again: remove the checkpoints of an earlier run.")
     ] = False,
     profile: Annotated[
         Path | None,
@@ -86,7 +86,8 @@ def run(
             require_unchanged = watch(f"train_phase{phase}", params_file, overrides or (), params, inputs)
             setup = set_up(params, phase, Inputs(dataset, anchors, weights), device, cache)
             if fresh and profile is None and distributed.is_main():
-                checkpoint.unlink(missing_ok=True)
+                for path in (checkpoint, *checkpoint.parent.glob("epoch*.pt")):
+                    path.unlink(missing_ok=True)
         job = Job(
             number=phase,
             phase=params.phase(phase),
@@ -115,7 +116,7 @@ def _train(
     from frcnn.detector.weights_file import write_weights
     from frcnn.errors import UserError
     from frcnn.learning_curves import recorder
-    from frcnn.training.log import NonFiniteLoss, Row
+    from frcnn.training.log import NonFiniteLoss, Row, best_epoch
     from frcnn.training.loop import Interrupted, train_phase
 
     from .terminal.console import say
@@ -148,7 +149,10 @@ def _train(
     if distributed.is_main():
         require_unchanged()
         write_weights(weights, learner.config, learner.weights(), setup.provenance)
-    tell(f"{weights}: {rows[-1]['step']} steps, last loss {rows[-1]['loss']:.4f}")
+    last = rows[-1]["epoch"]
+    kept = best_epoch(rows) if job.train.validation.keep == "best" else last
+    told = f"{weights}: {rows[-1]['step']} steps, last loss {rows[-1]['loss']:.4f}"
+    tell(f"{told}; epoch {kept} of {last} is kept; images held out for validation: {len(job.held_out)}")
 
 
 def _profile(setup: "Setup", job: "Job", folder: Path) -> None:

@@ -83,6 +83,7 @@ class Train(Section):
     deterministic: bool = False
     flip_probability: Fraction = 0.5
     ema_decay: Share | None = None
+    keep_every: AtLeastOne | None = None
     optimizer: Optimizer = Optimizer()
     rpn: RPNTraining = RPNTraining()
     roi: RoITraining = RoITraining()

@@ -18,6 +18,7 @@ import torch
 from frcnn import distributed
 from frcnn.data.voc.annotation import Annotation
 from frcnn.detector.interfaces import Learner, Weights
+from frcnn.errors import UserError
 from frcnn.messages import differences, first_few
 from frcnn.params.training import Phase, Train
 from frcnn.training.batches import EpochBatches, Source, loader, plan_epoch
@@ -110,8 +111,8 @@ def train_phase(
     Raises:
         Interrupted: `should_stop` said so.
         NonFiniteLoss: the last checkpoint is kept.
-        UserError: the checkpoint is damaged, weights became infinite or NaN, or other processes read another
-            checkpoint or other data.
+        UserError: the checkpoint is damaged, or of a finished phase of another length that cannot be changed; weights
+            became infinite or NaN; other processes read another checkpoint or other data.
     """
     state = _State(Log(on_rows))
     with distributed.main_first():  # which tells if it is damaged
@@ -137,6 +138,8 @@ def train_phase(
         if job.train.validation.keep == "best" and validated and best_epoch(state.log.rows) == state.epoch + 1:
             state.best = {name: array.copy() for name, array in learner.kept_weights().items()}
         state.epoch, state.offset = state.epoch + 1, 0
+        if job.train.keep_every and state.epoch % job.train.keep_every == 0:
+            _save(learner, job, state, f"epoch{state.epoch:03}.pt")
         _save(learner, job, state)
     if state.epoch < job.phase.epochs:
         notify(f"phase {job.number}: ends after epoch {state.epoch}, as the mAP in validation rises no more")
@@ -205,10 +208,12 @@ def _finished(job: Job, state: _State) -> bool:
     return state.epoch == job.phase.epochs or impatient
 
 
-def _save(learner: Learner, job: Job, state: _State) -> None:
+def _save(learner: Learner, job: Job, state: _State, name: str = "") -> None:
     state.log.collect()  # never save what a non-finite loss has spoilt
     content = {
         "fingerprint": job.fingerprint,
+        "epochs": job.phase.epochs,
+        "finished": _finished(job, state),
         "provenance": json.dumps(job.provenance),
         "model": _tensors(learner.weights()),
         "optimizer": learner.optimizer_state(),
@@ -222,7 +227,7 @@ def _save(learner: Learner, job: Job, state: _State) -> None:
         "best": state.best and _tensors(state.best),
     }
     if distributed.is_main():
-        save_checkpoint(job.checkpoint, content)
+        save_checkpoint(job.checkpoint.with_name(name or job.checkpoint.name), content)
 
 
 def _resume(learner: Learner, job: Job, state: _State) -> str:
@@ -230,7 +235,13 @@ def _resume(learner: Learner, job: Job, state: _State) -> str:
     if content is None:
         return f"phase {job.number}: {job.phase.epochs} epochs"
     if content.get("fingerprint") != job.fingerprint:
-        return f"{job.checkpoint}: {_reason(content, job)}; starting over"
+        more = " and replacing a finished phase" if content.get("finished") else ""
+        return f"{job.checkpoint}: {_reason(content, job)}; starting over{more}"
+    if obstacle := _obstacle(content, job):
+        told = f"{job.checkpoint}: of a phase of {content['epochs']} epochs, now {job.phase.epochs}, but {obstacle}"
+        if content["finished"]:
+            raise UserError(f"{told}; set epochs back, or give --fresh, which trains anew and replaces it")
+        return f"{told}; starting over"
     learner.load_weights(_arrays(content["model"]))
     learner.load_optimizer_state(content["optimizer"])
     state.log.rows, state.log.sums, state.log.images = content["rows"], content["sums"], content["images"]
@@ -242,11 +253,27 @@ def _resume(learner: Learner, job: Job, state: _State) -> str:
     return f"{job.checkpoint}: going on after step {state.step}, in epoch {state.epoch + 1} of {job.phase.epochs}"
 
 
+def _obstacle(content: dict[str, Any], job: Job) -> str:
+    """Say why a phase cannot have another number of epochs than its checkpoint was made with; empty: it can."""
+    epoch, lengths, every = content["epoch"], (content["epochs"], job.phase.epochs), job.train.validation.every
+    if lengths[0] == lengths[1]:
+        return ""
+    if job.phase.schedule != "constant":
+        return f"the learning rates of schedule: {job.phase.schedule} follow from their number"
+    if epoch + (content["offset"] > 0) > job.phase.epochs:
+        return "it is past that"
+    if job.held_out and epoch in lengths and epoch % every:
+        return f"only one of them ends with epoch {epoch} and validates it (train.validation.every: {every})"
+    return ""
+
+
 def _reason(content: dict[str, Any], job: Job) -> str:
     """Say why a checkpoint is not resumed."""
     if "provenance" not in content:
         return "not a readable checkpoint of this version"
-    changed = differences(json.loads(content["provenance"]), json.loads(json.dumps(job.provenance)))
+    expected = json.loads(json.dumps(job.provenance))
+    expected.get("schedule", {}).pop("epochs", None)  # which alone is no reason
+    changed = differences(json.loads(content["provenance"]), expected)
     return f"made with {first_few(changed)}" if changed else "made by other code"
 
 

@@ -90,7 +90,7 @@ def set_up(params: Params, phase: int, inputs: Inputs, device: str, cache: bool 
     provenance = data_provenance | {
         "phase": phase,
         "start": start,
-        "train": to_dict(params.train),
+        "train": params.train.model_dump(mode="json", exclude={"keep_every"}),  # which changes no result
         "schedule": to_dict(params.phase(phase)),
     }
     source = Source(
@@ -98,7 +98,11 @@ def set_up(params: Params, phase: int, inputs: Inputs, device: str, cache: bool 
     )
     trained, held_out = _held_out(params, dataset, targets)
     notes = [*started, *_doubts(params, phase, plan_epoch(source, trained, phase, 0), held_out, dataset.class_names)]
-    everything = provenance | {"model": to_dict(network.config), "precision": str(backend.precision)}
+    everything = provenance | {
+        "model": to_dict(network.config),
+        "precision": str(backend.precision),
+        "schedule": params.phase(phase).model_dump(mode="json", exclude={"epochs"}),  # a phase may be prolonged
+    }
     return Setup(
         network,
         backend,

@@ -76,6 +76,15 @@ def test_what_may_not_be_meant_so_is_said(
     assert all(line.startswith(f"note: {note}") for line, note in zip(said, notes, strict=True)), said
 
 
+def test_what_a_checkpoint_may_be_gone_on_with(params: Params, dataset: Path, anchors: Path) -> None:
+    def fingerprint(values: dict[str, object]) -> str:
+        return set_up(change(params, values), 1, Inputs(dataset, anchors, None), "cpu").fingerprint
+
+    same = fingerprint({})
+    assert [fingerprint({key: 9}) == same for key in ("train_phase1.epochs", "train.keep_every")] == [True, True]
+    assert fingerprint({"train_phase1.schedule": "cosine"}) != same
+
+
 def test_phase_1_has_to_come_first(params: Params, dataset: Path, anchors: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"phase1: no such file; run `frcnn train --phase 1` first"):
         set_up(params, 2, Inputs(dataset, anchors, tmp_path / "phase1"), "cpu")
