@@ -64,7 +64,7 @@ class TrainingLines:
         speed = f"{images / self.training:.1f}" if self.training else "-"
         score = "" if self.score is None else f", val mAP {self.score:.4f}"
         parts = " ".join(f"{name} {value}" for name, value in losses.items())
-        return f"loss {total} ({parts}), rate {report.learning_rate:g}, {speed} img/s{score}"
+        return f"loss {total} ({parts}), rate {report.learning_rate:.3g}, {speed} img/s{score}"
 
     def left(self, report: Report) -> str:
         """Return the time that the phase will take from now on, validation included."""
