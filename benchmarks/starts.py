@@ -87,7 +87,7 @@ def train(params: Params, file: Path | None, folder: Path, scratch: Path, measur
     """Train; keep the weights after the epochs that are to be measured."""
     setup = set_up(params, 1, Inputs(folder / "data/dataset", folder / "data/anchors.h5", file), "cpu")
     learner = setup.learner()
-    print(scratch.name, setup.backend.description, setup.started, flush=True)
+    print(scratch.name, setup.backend.description, *setup.notes, flush=True)
 
     def keep(report: Report) -> None:
         epoch, more = divmod(report.step, report.steps // params.train_phase1.epochs)

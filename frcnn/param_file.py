@@ -19,7 +19,7 @@ WORDS = {
     "tuple": "a non-empty list", "too": "a non-empty list", "model": "a mapping of parameters",
     "finite": "a finite number",
 }  # fmt: skip
-BOUNDS = {"ge": "at least {}", "gt": "greater than {}", "le": "at most {}"}
+BOUNDS = {"ge": "at least {}", "gt": "greater than {}", "le": "at most {}", "lt": "less than {}"}
 
 
 MOST_BYTES, MOST_VALUES, MOST_LEVELS, MOST_ALIASES = 1 << 16, 10_000, 20, 10
@@ -177,6 +177,16 @@ def contradictions(params: "Params") -> Iterator[str]:
         yield "train.roi.background_min_iou is greater than train.roi.positive_iou"
     if params.train.validation.keep == "best" and params.train.validation.fraction == 0:
         yield "train.validation.keep: best needs train.validation.fraction above 0"
+    if params.train.validation.patience is not None and params.train.validation.keep != "best":
+        yield "train.validation.patience needs train.validation.keep: best"
+    if params.train.ema_decay is not None and params.train.framework == "tensorflow":
+        yield "train.ema_decay: tensorflow keeps no average of the weights; use torch, or null"
+    for name in ("train_phase1", "train_phase2"):
+        milestones, schedule = getattr(params, name).milestones, getattr(params, name).schedule
+        if bool(milestones) != (schedule == "steps"):
+            yield f"{name}.milestones is for schedule: steps, which needs at least one; schedule is {schedule}"
+        if list(milestones) != sorted(set(milestones)):
+            yield f"{name}.milestones has to rise"
     yield from _contradictions_of_model(params.model)
     yield from _contradictions_of_feature_maps(params)
 

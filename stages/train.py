@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Callable
 from contextlib import nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,7 +28,7 @@ def run(
     dataset: Dataset = DATASET,
     anchors: AnchorsFile = ANCHORS,
     models: Annotated[Path, typer.Option("--models", metavar="FOLDER", help="Holds phaseN.safetensors.")] = MODELS,
-    metrics: Annotated[Path, typer.Option("--metrics", metavar="FOLDER", help="Holds train_phaseN.csv.")] = METRICS,
+    metrics: Annotated[Path, typer.Option("--metrics", metavar="FOLDER", help="For train_phaseN.csv, .png.")] = METRICS,
     checkpoints: Annotated[
         Path, typer.Option("--checkpoints", metavar="FOLDER", help="State from which an interrupted run continues.")
     ] = CHECKPOINTS,
@@ -35,11 +36,15 @@ def run(
         float, typer.Option("--checkpoint-seconds", min=0, help="Time between checkpoints.")
     ] = 300,
     log_steps: Annotated[int, typer.Option("--log-steps", min=1, help="Steps between rows of the log.")] = 100,
+    tensorboard: Annotated[
+        Path | None,
+        typer.Option("--tensorboard", metavar="FOLDER", help="Write the log for TensorBoard, too, in a folder phaseN."),
+    ] = None,
     cache: Annotated[
         bool, typer.Option("--cache", help="Keep decoded pictures in memory.", envvar="FRCNN_CACHE_PICTURES")
     ] = False,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Start again: remove the checkpoint of an earlier run.")
+        bool, typer.Option("--fresh", help="Start again: remove the checkpoints of an earlier run.")
     ] = False,
     profile: Annotated[
         Path | None,
@@ -56,9 +61,12 @@ def run(
     ] = None,
     nproc: Nproc = 1,
 ) -> None:
-    """Read the dataset, anchors.h5 and the weights to start from; write the trained weights and a CSV log."""
+    """Read the dataset, anchors.h5 and the weights to start from; write the trained weights, and a log as it grows."""
+    from frcnn.errors import UserError
     from frcnn.params import load_params
 
+    if tensorboard is not None and find_spec("tensorboard") is None:
+        raise UserError("--tensorboard: TensorBoard is not installed; pip install tensorboard")
     params = load_params(params_file, overrides or ())
     checkpoint = checkpoints / f"phase{phase}" / "last.pt"
     if nproc > 1 and not launched():
@@ -78,7 +86,8 @@ def run(
             require_unchanged = watch(f"train_phase{phase}", params_file, overrides or (), params, inputs)
             setup = set_up(params, phase, Inputs(dataset, anchors, weights), device, cache)
             if fresh and profile is None and distributed.is_main():
-                checkpoint.unlink(missing_ok=True)
+                for path in (checkpoint, *checkpoint.parent.glob("epoch*.pt")):
+                    path.unlink(missing_ok=True)
         job = Job(
             number=phase,
             phase=params.phase(phase),
@@ -92,34 +101,42 @@ def run(
             log_steps=log_steps,
         )
         if profile is None:
-            _train(setup, job, models, metrics, require_unchanged)
+            log = metrics / f"train_phase{phase}"
+            scalars = tensorboard and tensorboard / f"phase{phase}"
+            _train(setup, job, models, (log, bool(job.held_out), scalars), require_unchanged)
         else:
             _profile(setup, job, profile)
 
 
-def _train(setup: "Setup", job: "Job", models: Path, metrics: Path, require_unchanged: Callable[[], None]) -> None:
-    """Train, then write weights and log; say how it goes."""
-    import pandas as pd
-
+def _train(
+    setup: "Setup", job: "Job", models: Path, log: tuple[Path, bool, Path | None], require_unchanged: Callable[[], None]
+) -> None:
+    """Train, then write the weights; say and write how it goes, by `recorder` with the arguments `log`."""
     from frcnn import distributed
     from frcnn.detector.weights_file import write_weights
     from frcnn.errors import UserError
-    from frcnn.files import write_text
-    from frcnn.training.log import COLUMNS, NonFiniteLoss
+    from frcnn.learning_curves import recorder
+    from frcnn.training.log import NonFiniteLoss, Row, best_epoch
     from frcnn.training.loop import Interrupted, train_phase
 
     from .terminal.console import say
     from .terminal.interrupt import stop_on_signal
-    from .terminal.training_bar import training_bar
+    from .terminal.training_bar import training_progress
 
     tell = say if distributed.is_main() else lambda text: None
+    record = recorder(*log) if distributed.is_main() else lambda rows, ended: None
     learner = setup.learner()
     tell(_summary(job, setup, distributed.world()))
-    if setup.started:
-        tell(setup.started)
+    for note in setup.notes:
+        tell(note)
     try:
-        with stop_on_signal() as wish, training_bar(job) as on_step:
-            rows = train_phase(learner, job, on_step, wish, tell)
+        with stop_on_signal() as wish, training_progress(job, tell) as shown:
+
+            def on_rows(rows: list[Row], epoch_ended: bool) -> None:
+                record(rows, epoch_ended)
+                shown.on_rows(rows, epoch_ended)
+
+            rows = train_phase(learner, job, shown.on_step, wish, tell, on_rows)
     except NonFiniteLoss as error:
         if not distributed.is_main():
             distributed.barrier()  # until the main process has told and ended
@@ -131,10 +148,11 @@ def _train(setup: "Setup", job: "Job", models: Path, metrics: Path, require_unch
     weights = models / f"phase{job.number}.safetensors"
     if distributed.is_main():
         require_unchanged()
-        table = pd.DataFrame(rows, columns=list(COLUMNS)).dropna(axis="columns", how="all")
-        write_text(metrics / f"train_phase{job.number}.csv", table.to_csv(index=False))
         write_weights(weights, learner.config, learner.weights(), setup.provenance)
-    tell(f"{weights}: {rows[-1]['step']} steps, last loss {rows[-1]['loss']:.4f}")
+    last = rows[-1]["epoch"]
+    kept = best_epoch(rows) if job.train.validation.keep == "best" else last
+    told = f"{weights}: {rows[-1]['step']} steps, last loss {rows[-1]['loss']:.4f}"
+    tell(f"{told}; epoch {kept} of {last} is kept; images held out for validation: {len(job.held_out)}")
 
 
 def _profile(setup: "Setup", job: "Job", folder: Path) -> None:

@@ -135,7 +135,7 @@ def write_anchors(params: Params, dataset: Path, path: Path) -> Path:
 
 
 # What `frcnn train --phase 1` leaves.
-RESULTS = ("data/models/phase1.safetensors", "metrics/train_phase1.csv")
+RESULTS = ("data/models/phase1.safetensors", "metrics/train_phase1.csv", "metrics/train_phase1.png")
 
 
 def training_folder(folder: Path, dataset: Path) -> Path:
@@ -150,7 +150,7 @@ def training_folder(folder: Path, dataset: Path) -> Path:
 
 
 def results(folder: Path) -> list[bytes]:
-    """Return weights and log of phase 1."""
+    """Return weights, log and its picture of phase 1."""
     return [(folder / name).read_bytes() for name in RESULTS]
 
 

@@ -62,6 +62,9 @@ class Learner(Protocol):
     def weights(self) -> Weights:
         """Return the weights, which are not to be changed."""
 
+    def kept_weights(self) -> Weights:
+        """Return the weights that are validated and kept: with `train.ema_decay` their average."""
+
     def load_weights(self, weights: Weights) -> None:
         """Replace the weights."""
 

@@ -68,6 +68,8 @@ class KerasLearner:
         """Return the weights by name."""
         return arrays_of(self.model)
 
+    kept_weights = weights
+
     def load_weights(self, weights: Weights) -> None:
         """Replace the weights."""
         load_arrays(self.model, weights, "the weights")

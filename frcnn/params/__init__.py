@@ -28,6 +28,7 @@ from frcnn.params.types import (
     Precision,
     Section,
     Seed,
+    Share,
     Sizes,
 )
 
@@ -52,7 +53,7 @@ class Synthetic(Section):
 class Split(Section):
     """How a source without lists or folders of splits is split."""
 
-    test: Annotated[float, Field(gt=0, lt=1), NUMBER] = 0.2
+    test: Share = 0.2
     seed: Seed = 1
 
 

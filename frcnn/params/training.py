@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, Strict
 
 from frcnn.params.types import (
     NUMBER,
@@ -15,6 +15,7 @@ from frcnn.params.types import (
     Precision,
     Section,
     Seed,
+    Share,
 )
 
 
@@ -67,6 +68,7 @@ class Validation(Postprocessing):
     fraction: Annotated[float, Field(ge=0, le=0.9), NUMBER] = 0.0
     every: AtLeastOne = 1
     keep: Literal["last", "best"] = "last"
+    patience: AtLeastOne | None = None
 
 
 class Train(Section):
@@ -80,6 +82,8 @@ class Train(Section):
     precision: Precision = "float32"
     deterministic: bool = False
     flip_probability: Fraction = 0.5
+    ema_decay: Share | None = None
+    keep_every: AtLeastOne | None = None
     optimizer: Optimizer = Optimizer()
     rpn: RPNTraining = RPNTraining()
     roi: RoITraining = RoITraining()
@@ -92,6 +96,9 @@ class Phase(Section):
     epochs: AtLeastOne
     learning_rate: Positive
     warmup_steps: Count = 0
+    schedule: Literal["constant", "cosine", "steps"] = "constant"
+    milestones: Annotated[tuple[Share, ...], Strict(False)] = ()
+    gamma: Positive = 0.1
 
 
 class Phase1(Phase):

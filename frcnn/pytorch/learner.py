@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from frcnn.detector.interfaces import Weights
 from frcnn.errors import UserError
 from frcnn.params.training import Train
 from frcnn.pytorch import data_parallel
+from frcnn.pytorch.average import average_of
 from frcnn.pytorch.clipping import clip_gradients
 from frcnn.pytorch.faster_rcnn import FasterRCNN
 from frcnn.pytorch.inference import TorchDetector
@@ -39,6 +40,8 @@ class TorchLearner:
         self.to_inputs: Callable[[Batch], Any] = partial(batch_inputs, config=model.config)
         self._network = data_parallel.replicate(model, device)
         self._optimizer = build_optimizer(model, train.optimizer)
+        self._average = average_of(model, train.ema_decay) if train.ema_decay is not None else None
+        self._kept = cast(FasterRCNN, self._average.module) if self._average else model
 
     @property
     def config(self) -> DetectorConfig:
@@ -48,7 +51,7 @@ class TorchLearner:
     @torch.no_grad()
     def losses(self, inputs: Inputs) -> dict[str, Tensor]:
         """Return the four losses of a batch."""
-        return self.model(to_device(inputs, self.device), self.train, self.precision)
+        return self._kept(to_device(inputs, self.device), self.train, self.precision)
 
     def backward(
         self, inputs: Inputs, images: int, batches: int, last: bool, seed: tuple[int, ...]
@@ -75,29 +78,37 @@ class TorchLearner:
             clip_gradients(parameters, self.train.optimizer.clip_gradients, self.train.optimizer.clip_at)
             self._optimizer.step()
             self._optimizer.zero_grad(set_to_none=True)
+            if self._average:
+                self._average.update_parameters(self.model)
 
     def weights(self) -> Weights:
         """Return the weights by name."""
         return arrays_of(self.model)
+
+    def kept_weights(self) -> Weights:
+        """Return the weights that are validated and kept."""
+        return arrays_of(self._kept)
 
     def load_weights(self, weights: Weights) -> None:
         """Replace the weights."""
         load_arrays(self.model, weights, "the weights")
 
     def optimizer_state(self) -> dict[str, Any]:
-        """Return what the optimizer keeps between steps."""
-        return self._optimizer.state_dict()
+        """Return what the optimizer keeps between steps, and the average."""
+        return self._optimizer.state_dict() | ({"average": self._average.state_dict()} if self._average else {})
 
     def load_optimizer_state(self, state: dict[str, Any]) -> None:
         """Replace what the optimizer keeps between steps."""
         self._optimizer.load_state_dict(state)
+        if self._average:
+            self._average.load_state_dict(state["average"])
 
     @contextmanager
     def evaluating(self) -> Iterator[TorchDetector]:
         """Return a context in which the network does not learn and detects."""
-        self.model.eval()
-        data_parallel.share_buffers(self.model)
+        self._kept.eval()
+        data_parallel.share_buffers(self._kept)
         try:
-            yield TorchDetector(self.model, self.device)
+            yield TorchDetector(self._kept, self.device)
         finally:
             self.model.train()

@@ -12,7 +12,7 @@ WITHOUT_GIT = "    no_scm = true\n"
 DVC_CONFIG = "[core]\n{}    analytics = false\n    check_update = false\n"
 DVC_GITIGNORE = "/config.local\n/tmp\n/cache\n"
 DVCIGNORE = "__pycache__\n*.pyc\n*.tmp\n"
-GITIGNORE = "/data/\n/checkpoints/\n/predictions/\n/dvc_plots/\n.*.lock\n.frcnn-run.json\n"
+GITIGNORE = "/data/\n/metrics/*.png\n/checkpoints/\n/predictions/\n/dvc_plots/\n.*.lock\n.frcnn-run.json\n"
 
 
 def project_file(name: str) -> Path:

@@ -23,8 +23,11 @@ CODE = (
     "param_file.py", "params", "pytorch", "training",
 )  # fmt: skip
 KERAS_CODE = ("keras",)
-# It decides which epoch is best.
-VALIDATION_CODE = ("evaluation/__init__.py", "evaluation/matching.py", "evaluation/voc_ap.py")
+# It decides what is held out and which epoch is best.
+VALIDATION_CODE = (
+    "evaluation/__init__.py", "evaluation/matching.py", "evaluation/voc_ap.py", "sources/__init__.py",
+    "sources/stratify.py",
+)  # fmt: skip
 
 
 def fingerprint(provenance: dict[str, Any], validation: bool = False, keras: bool = False) -> str:

@@ -1,6 +1,7 @@
 """The training log: mean losses between rows, and the check that they are finite."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor
 from frcnn import distributed
 from frcnn.detector.config import LOSSES
 
+Row = dict[str, Any]
 COLUMNS = ("epoch", "step", "images", "learning_rate", *LOSSES, "loss", "val_loss", "val_mAP")
 
 
@@ -23,9 +25,13 @@ class Log:
 
     Losses stay on the device until `collect` asks for them, so that a step does not wait for the host. They are those
     of the whole batch in every process, though each process computes its own share.
+
+    Attributes:
+        on_rows: told of all rows whenever there is a new one, and whether that ends an epoch.
     """
 
-    rows: list[dict[str, Any]] = field(default_factory=list)
+    on_rows: Callable[[list[Row], bool], None]
+    rows: list[Row] = field(default_factory=list)
     sums: list[float] = field(default_factory=lambda: [0.0] * len(LOSSES))
     images: int = 0
     _pending: list[tuple[int, list[str], Tensor]] = field(default_factory=list)
@@ -62,11 +68,26 @@ class Log:
         }
         return means | {"loss": sum(means.values())}
 
-    def close_row(self, epoch: int, step: int, rate: float, **more: float) -> None:
-        """Append a row with the means and start anew."""
+    def close_row(self, epoch: int, step: int, rate: float, validated: dict[str, float] | None = None) -> None:
+        """Append a row with the means and start anew; `validated` is what validation found at the end of an epoch."""
         means = {name: round(value, 6) for name, value in self.means().items()}
-        self.rows.append({"epoch": epoch, "step": step, "images": self.images, "learning_rate": rate, **means, **more})
+        self.rows.append({"epoch": epoch, "step": step, "images": self.images, "learning_rate": rate, **means})
+        self.rows[-1] |= validated or {}
         self.sums, self.images = [0.0] * len(LOSSES), 0
+        self.on_rows(self.rows, validated is not None)
+
+
+def best_epoch(rows: list[Row]) -> int | None:
+    """Return the first epoch with the highest mAP in validation; of those without a score (NaN) the last; else None."""
+    scores = {row["epoch"]: row["val_mAP"] for row in rows if "val_mAP" in row}
+    valid = [epoch for epoch, score in scores.items() if not math.isnan(score)]
+    return max(valid, key=scores.__getitem__) if valid else max(scores, default=None)
+
+
+def validations_since_best(rows: list[Row]) -> int:
+    """Return how often validation has found no better mAP."""
+    best = best_epoch(rows)
+    return sum("val_mAP" in row and row["epoch"] > best for row in rows) if best else 0
 
 
 def _describe(step: int, image_ids: list[str], values: Tensor) -> str:

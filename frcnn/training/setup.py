@@ -1,8 +1,11 @@
 """Set up a phase of training: data, targets, starting weights, device; refuse what does not fit."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from frcnn import distributed
 from frcnn.anchors.targets import AnchorTargets, provenance_of, read_targets
@@ -20,6 +23,7 @@ from frcnn.training.batches import Source
 from frcnn.training.checkpoint import fingerprint
 from frcnn.training.initial_weights import read_initial
 from frcnn.training.picture_cache import PictureCache
+from frcnn.training.plan import plan_epoch
 from frcnn.training.validation import split_held_out
 
 
@@ -45,7 +49,7 @@ class Setup:
     Attributes:
         network: with the weights that the phase starts from, see `frcnn.frameworks.initial_network`.
         held_out: annotations of the images that validation uses.
-        started: what the network takes of a detector that it starts from; empty where it does not.
+        notes: what the network takes of a detector that it starts from, and what may not be meant so, in lines.
         provenance: what the trained weights are made from.
         fingerprint: of the provenance and the code.
     """
@@ -54,7 +58,7 @@ class Setup:
     backend: Backend
     source: Source
     held_out: list[Annotation]
-    started: str
+    notes: list[str]
     provenance: dict[str, Any]
     fingerprint: str
 
@@ -89,33 +93,45 @@ def set_up(params: Params, phase: int, inputs: Inputs, device: str, cache: bool 
     provenance = data_provenance | {
         "phase": phase,
         "start": start,
-        "train": to_dict(params.train),
+        "train": params.train.model_dump(mode="json", exclude={"keep_every"}),  # which changes no result
         "schedule": to_dict(params.phase(phase)),
         # Nothing where there is none, so that files keep the bytes that they had before there was augmentation.
         **({"augment": transforms} if (transforms := params.augment.transforms()) else {}),
     }
-    everything = provenance | {"model": to_dict(network.config), "precision": str(backend.precision)}
+    source = Source(
+        targets, dataset.pictures_of(targets.image_ids), params, PictureCache(targets.size) if cache else None
+    )
+    trained, held_out = _held_out(params, dataset.class_names, annotations, targets)
+    plan = plan_epoch(targets.size, params.train, trained, phase, 0)
+    notes = [*started, *_doubts(params, phase, plan, held_out, dataset.class_names)]
+    everything = provenance | {
+        "model": to_dict(network.config),
+        "precision": str(backend.precision),
+        "schedule": params.phase(phase).model_dump(mode="json", exclude={"epochs"}),  # a phase may be prolonged
+    }
     return Setup(
         network,
         backend,
-        Source(targets, dataset.pictures_of(targets.image_ids), params, PictureCache(targets.size) if cache else None),
-        _held_out(params, annotations, targets),
-        started,
+        source,
+        held_out,
+        notes,
         provenance,
         fingerprint(everything, params.train.validation.fraction > 0, backend.framework == "tensorflow"),
     )
 
 
-def _starting_network(phase: int, config: DetectorConfig, params: Params, path: Path | None) -> tuple[Any, str, str]:
+def _starting_network(
+    phase: int, config: DetectorConfig, params: Params, path: Path | None
+) -> tuple[Any, str, list[str]]:
     """Return the network, the SHA-256 of the file that it starts from, or none, and what it takes of a detector."""
     seed = params.train.seed
     if phase == 1 and path is None:
-        return initial_network(config, seed), "none", ""
+        return initial_network(config, seed), "none", []
     if phase == 1 and path is not None and is_weights_file(path):
         network, started = network_from_detector(config, seed, path)
-        return network, sha256_file(path), started
+        return network, sha256_file(path), [started]
     if phase == 1 and path is not None:
-        return initial_network(config, seed, read_initial(path, config), str(path)), sha256_file(path), ""
+        return initial_network(config, seed, read_initial(path, config), str(path)), sha256_file(path), []
     if path is None or not path.is_file():
         raise UserError(f"{path}: no such file; run `frcnn train --phase 1` first")
     network = load_network(path)
@@ -124,20 +140,38 @@ def _starting_network(phase: int, config: DetectorConfig, params: Params, path: 
     changed = differences(to_dict(network.config), to_dict(config))
     if changed:
         raise UserError(f"{path}: trained with {first_few(changed, 6)}; run `frcnn train --phase 1` again")
-    return network, sha256_file(path), ""
+    return network, sha256_file(path), []
 
 
-def _held_out(params: Params, annotations: list[Annotation], targets: AnchorTargets) -> list[Annotation]:
-    """Return the annotations of the images that validation uses, none without validation."""
+def _held_out(
+    params: Params, class_names: list[str], annotations: list[Annotation], targets: AnchorTargets
+) -> tuple[np.ndarray, list[Annotation]]:
+    """Return the indices of the images to train on, and the annotations of those that validation uses."""
     fraction = params.train.validation.fraction
-    trained, indices = split_held_out(len(targets), fraction, params.train.seed)
+    trained, indices = split_held_out(targets.image_ids, class_names, fraction, params.train.seed)
     if not len(trained):
         raise UserError(f"train.validation.fraction: {fraction} of {len(targets)} images leaves none to train on")
     if not len(indices):
-        return []
+        return trained, []
     held_out = [annotations[index] for index in indices]
     if not any((~annotation.difficult).any() for annotation in held_out):
         raise UserError(
             "train.validation.fraction: no image that is held out has an object; hold out more, or change train.seed"
         )
-    return held_out
+    return trained, held_out
+
+
+def _doubts(
+    params: Params, phase: int, plan: list[np.ndarray], held_out: list[Annotation], class_names: Sequence[str]
+) -> Iterator[str]:
+    """Yield what may not be meant so, a line each; `plan` are the batches of an epoch."""
+    schedule, images = params.phase(phase), sum(map(len, plan))
+    steps, warm_up = len(plan) * schedule.epochs, schedule.warmup_steps
+    if images < params.train.batch_size:
+        yield f"note: train.batch_size is {params.train.batch_size}, but there are {images} images to train on"
+    if warm_up >= steps:
+        yield f"note: train_phase{phase}.warmup_steps is {warm_up}, but the phase has {steps} steps: it is all warm-up"
+    shown = {int(label) for annotation in held_out for label in annotation.labels[~annotation.difficult]}
+    absent = [name for label, name in enumerate(class_names, 1) if label not in shown]
+    if held_out and absent:
+        yield f"note: images held out for validation: {len(held_out)}, without {first_few(absent)}; the mAP says little"

@@ -25,7 +25,7 @@ ROOMS = (
     ("pytorch", "keras"),
     ("frameworks",),
     ("training",),
-    ("importing", "profiling", "advice"),
+    ("importing", "profiling", "advice", "learning_curves"),
     ("loading",),
 )
 

@@ -1,4 +1,4 @@
-"""A stage whose parameters or inputs are edited while it runs writes nothing."""
+"""A stage whose parameters or inputs are edited while it runs writes nothing but, in training, the log as it grows."""
 
 import shutil
 from collections.abc import Callable
@@ -57,9 +57,9 @@ def edit_after_start(monkeypatch: pytest.MonkeyPatch, edit: Callable[[], object]
 
 
 def state(folder: Path) -> dict[str, bytes]:
-    """Return the files that are neither a lock nor of a checkpoint."""
+    """Return the files that are neither a lock nor of a checkpoint nor the log of training."""
     files = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock"]
-    files = [path for path in files if "checkpoints" not in path.parts]
+    files = [path for path in files if "checkpoints" not in path.parts and "train_phase" not in path.name]
     return {str(path): path.read_bytes() for path in files}
 
 

@@ -107,7 +107,7 @@ def test_validation_is_logged_and_the_best_is_kept(make: Make) -> None:
     rows = train(learner, job)
     assert all(0 <= row["val_mAP"] <= 1 and row["val_loss"] > 0 for row in rows)
     best = load_checkpoint(job.checkpoint)["best"]
-    assert largest_difference(learner.weights(), {name: each.numpy() for name, each in best["model"].items()}) == 0
+    assert largest_difference(learner.weights(), {name: each.numpy() for name, each in best.items()}) == 0
 
 
 def test_losses_in_evaluation_are_torchs_and_move_no_statistics(make: Make) -> None:

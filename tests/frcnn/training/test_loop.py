@@ -1,11 +1,10 @@
 """Training: the same bytes whether interrupted or not, log, validation, refusal of non-finite losses."""
 
-import math
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,10 +18,8 @@ from frcnn.pytorch.learner import TorchLearner
 from frcnn.pytorch.optimizer import build_optimizer, set_learning_rate
 from frcnn.training.checkpoint import exclusive, fingerprint, load_checkpoint, save_checkpoint
 from frcnn.training.log import NonFiniteLoss
-from frcnn.training.loop import Interrupted, Job, Report, _keep_best, train_phase
-from frcnn.training.schedule import learning_rate
+from frcnn.training.loop import Interrupted, Job, Report, train_phase
 from frcnn.training.setup import Inputs, set_up
-from frcnn.training.validation import split_held_out
 from tests.factories import change
 
 Make = Callable[..., tuple[FasterRCNN, Job]]
@@ -64,8 +61,8 @@ def bits(model: FasterRCNN) -> list[bytes]:
 @pytest.mark.parametrize("stop_after", [2, 5, 9], ids=["in the first epoch", "between epochs", "in the last"])
 @pytest.mark.parametrize(
     ("changes", "augment"),
-    [({}, "none"), ({"grad_accum": 2, "optimizer.name": "sgd"}, "strong")],
-    ids=["adamw", "accumulating sgd, augmented"],
+    [({}, "none"), ({"grad_accum": 2, "optimizer.name": "sgd"}, "strong"), ({"ema_decay": 0.9}, "none")],
+    ids=["adamw", "accumulating sgd, augmented", "average"],
 )
 def test_interrupted_or_not_the_bytes_are_the_same(make: Make, stop_after: int, changes: dict, augment: str) -> None:
     model, job = make(changes, augment, checkpoint=make()[1].checkpoint.with_name("undisturbed.pt"))
@@ -191,9 +188,9 @@ def test_a_checkpoint_of_other_parameters_names_them(make: Make) -> None:
     model, job = make({"seed": 2, "optimizer.weight_decay": 0.5})
     _, said = train(model, job)
     changed = "train.seed 1, now 2, train.optimizer.weight_decay 0.02, now 0.5"
-    assert said == [f"{job.checkpoint}: made with {changed}; starting over"]
+    assert said == [f"{job.checkpoint}: made with {changed}; starting over and replacing a finished phase"]
     _, said = train(model, replace(job, fingerprint="of other code"))
-    assert said == [f"{job.checkpoint}: made by other code; starting over"]
+    assert said == [f"{job.checkpoint}: made by other code; starting over and replacing a finished phase"]
 
 
 def test_a_non_finite_loss_stops_with_names_and_keeps_the_checkpoint(make: Make) -> None:
@@ -218,8 +215,7 @@ def test_validation_is_logged_and_the_best_is_kept(make: Make) -> None:
     assert all(0 <= row["val_mAP"] <= 1 and row["val_loss"] > 0 for row in rows if "val_mAP" in row)
     assert [row["images"] for row in rows] == [12, 12]
     best = load_checkpoint(job.checkpoint)["best"]
-    assert best["val_mAP"] == max(row["val_mAP"] for row in rows)
-    assert all(torch.equal(tensor, best["model"][name]) for name, tensor in model.state_dict().items())
+    assert all(torch.equal(tensor, best[name]) for name, tensor in model.state_dict().items())
 
 
 def test_rows_between_epochs(make: Make) -> None:
@@ -227,13 +223,6 @@ def test_rows_between_epochs(make: Make) -> None:
     rows, _ = train(model, job)
     assert [(row["epoch"], row["step"]) for row in rows] == [(1, 3), (1, 5), (2, 6), (2, 9), (2, 10)]
     assert [sum(row["images"] for row in rows if row["epoch"] == epoch) for epoch in (1, 2)] == [16, 16]
-
-
-def test_held_out_images_are_apart() -> None:
-    for fraction, count in ((0.0, 0), (0.25, 25)):
-        training, held_out = split_held_out(100, fraction, seed=1)
-        assert len(held_out) == count
-        assert sorted([*training, *held_out]) == list(range(100))
 
 
 def test_biases_have_their_own_decay_and_rate(params: Params) -> None:
@@ -245,24 +234,6 @@ def test_biases_have_their_own_decay_and_rate(params: Params) -> None:
         (0.1, 0.5, 1),
         (0.0, 1.0, 1),
     ]
-
-
-def test_warm_up_rises_to_the_rate(params: Params) -> None:
-    phase = change(params.train_phase1, {"learning_rate": 1.0, "warmup_steps": 4})
-    assert [learning_rate(step, phase, params.train) for step in range(6)] == [0.001, 0.25, 0.5, 0.75, 1.0, 1.0]
-
-
-@pytest.mark.parametrize(
-    ("batch_size", "grad_accum", "base", "factor"),
-    [(8, 2, None, 1.0), (8, 2, 16, 1.0), (8, 2, 4, 4.0), (2, 1, 16, 0.125)],
-    ids=["as written", "as many as meant", "more", "fewer"],
-)
-def test_the_rate_grows_with_the_images_of_a_step(
-    params: Params, batch_size: int, grad_accum: int, base: int | None, factor: float
-) -> None:
-    train = change(params.train, {"batch_size": batch_size, "grad_accum": grad_accum, "base_batch_size": base})
-    phase = change(params.train_phase1, {"learning_rate": 0.5, "warmup_steps": 2})
-    assert [learning_rate(step, phase, train) for step in (1, 2, 9)] == [0.25 * factor, 0.5 * factor, 0.5 * factor]
 
 
 def test_the_optimizer_moves_at_the_grown_rate(make: Make) -> None:
@@ -323,11 +294,107 @@ def test_the_last_group_of_accumulated_batches_has_its_own_mean(make: Make) -> N
     torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-2, atol=1e-9)
 
 
-def test_an_epoch_without_a_score_does_not_stay_the_best() -> None:
-    learner = SimpleNamespace(weights=dict)
-    state = SimpleNamespace(best=None, epoch=0)
-    kept = []
-    for state.epoch, score in enumerate([math.nan, 0.5, math.nan, 0.4, 0.9, 0.9]):
-        _keep_best(learner, state, score)
-        kept.append(state.best["epoch"])
-    assert kept == [1, 2, 2, 2, 5, 5]
+def test_patience_ends_the_phase_and_keeps_the_best(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Epochs 1 to 3 score 0.5, 0.6, 0.6; then a resumed run ends at 0.4, as two in a row are not better than 0.6."""
+    scores, seen, said = {1: 0.5, 2: 0.6, 3: 0.6, 4: 0.4}, [], []
+    phase = change(make()[1].phase, {"epochs": 9})
+    settings = {"validation.fraction": 0.25, "validation.keep": "best", "validation.patience": 2}
+
+    def validate(learner: TorchLearner, *_: object) -> dict[str, float]:
+        seen.append([array.tobytes() for array in learner.weights().values()])
+        return {"val_loss": 1.0, "val_mAP": scores[len(seen)]}
+
+    monkeypatch.setattr("frcnn.training.loop.validate", validate)
+    with pytest.raises(Interrupted):
+        train(*make(settings, phase=phase), stop_after=10)
+    for again in ("going on after step", "finished already"):
+        model, job = make(settings, phase=phase)
+        rows, said = train(model, job)
+        assert again in said[0]
+        assert said[1] == "phase 1: ends after epoch 4, as the mAP in validation rises no more"
+        assert (rows[-1]["epoch"], len(seen)) == (4, 4)
+        assert bits(model) == seen[1]
+
+
+def test_the_average_is_validated_and_kept(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first step's weights, then (n = 1, 2, ...) a share min(0.5, (1 + n) / (10 + n)) of the average stays."""
+    model, job = make({"ema_decay": 0.5, "validation.fraction": 0.25})
+    average: dict[str, torch.Tensor] = {}
+    steps, validated = 0, []
+    monkeypatch.setattr("frcnn.training.loop.validate", lambda learner, *_: validated.append(learner._kept) or {})
+
+    def follow(report: Report) -> None:
+        nonlocal steps
+        share = min(0.5, (1 + steps) / (10 + steps)) if steps else 0.0
+        for name, tensor in model.named_parameters():
+            average[name] = share * average.get(name, 0) + (1 - share) * tensor.detach().double()
+        steps += 1
+
+    train_phase(tested := learner(model, job), job, follow, lambda: False, lambda _: None)
+    assert steps == 8
+    for name, tensor in model.named_parameters():  # now the average
+        torch.testing.assert_close(tensor.detach().double(), average[name], rtol=1e-5, atol=1e-7)
+    assert bits(model) == bits(validated[-1]) == [array.tobytes() for array in tested.kept_weights().values()]
+    assert all(tensor.dtype == torch.float32 for tensor in model.parameters())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("first", "stop_after"), [(2, None), (5, 8), (3, 15)], ids=["finished", "in an epoch", "after the last step"]
+)
+def test_another_number_of_epochs_gives_the_bytes_of_a_run_that_had_it_at_once(
+    make: Make, first: int, stop_after: int | None
+) -> None:
+    settings = {"validation.fraction": 0.1, "validation.keep": "best", "ema_decay": 0.9}
+    three, other = (change(make()[1].phase, {"epochs": epochs}) for epochs in (3, first))
+    model, job = make(settings, phase=three)
+    rows, _ = train(model, replace(job, checkpoint=job.checkpoint.with_name("at once.pt")))
+    begun, job = make(settings, phase=other)
+    with nullcontext() if stop_after is None else pytest.raises(Interrupted):
+        train(begun, job, stop_after)
+    prolonged, job = make(settings, phase=three)
+    more, said = train(prolonged, job)
+    assert "of 3" in said[0]
+    assert (bits(prolonged), more) == (bits(model), rows)
+
+
+CANNOT: dict[str, tuple[dict[str, object], dict[str, object], int, str]] = {
+    "cosine": ({}, {"schedule": "cosine"}, 3, "the learning rates of schedule: cosine follow from their number"),
+    "steps": ({}, {"schedule": "steps", "milestones": (0.5,)}, 3, "the learning rates of schedule: steps follow"),
+    "fewer": ({}, {}, 1, "it is past that"),
+    "validated": ({"validation.fraction": 0.25, "validation.every": 4}, {}, 3, "only one of them ends with epoch 2"),
+}
+
+
+@pytest.mark.parametrize("case", CANNOT)
+def test_a_finished_phase_is_not_replaced_by_one_of_another_length(make: Make, case: str) -> None:
+    settings, schedule, epochs, why = CANNOT[case]
+    model, job = make(settings, phase=change(make()[1].phase, schedule))
+    train(model, job)
+    before = job.checkpoint.read_bytes()
+    with pytest.raises(UserError, match=rf"phase of 2 epochs, now {epochs}, but {why}.*set epochs back, .*--fresh"):
+        train(*make(settings, phase=change(job.phase, {"epochs": epochs})))
+    assert job.checkpoint.read_bytes() == before
+    train(*make(settings, phase=job.phase))
+
+
+def test_an_unfinished_phase_of_another_length_starts_over(make: Make) -> None:
+    two, three = (change(make()[1].phase, {"schedule": "cosine", "epochs": epochs}) for epochs in (2, 3))
+    with pytest.raises(Interrupted):
+        train(*make(phase=two), stop_after=6)
+    rows, said = train(*make(phase=three))
+    assert said[0].endswith("of schedule: cosine follow from their number; starting over")
+    assert [row["learning_rate"] for row in rows][-1] < 0.2 * rows[0]["learning_rate"]
+
+
+def test_checkpoints_that_stay_can_be_gone_on_from(make: Make) -> None:
+    phase = change(make()[1].phase, {"epochs": 4})
+    model, job = make({"keep_every": 2}, phase=phase)
+    train(model, job)
+    kept = sorted(path.name for path in job.checkpoint.parent.glob("*.pt"))
+    assert kept == ["epoch002.pt", "epoch004.pt", "last.pt"]
+    shutil.copy(job.checkpoint.with_name("epoch002.pt"), job.checkpoint)
+    again, job = make(phase=phase)
+    _, said = train(again, job)
+    assert "going on after step 10, in epoch 3 of 4" in said[0]
+    assert bits(again) == bits(model)

@@ -59,6 +59,33 @@ def test_phase_1_of_other_parameters(
     assert str(error.value) == f"{path}: trained with {differing}; run `frcnn train --phase 1` again"
 
 
+@pytest.mark.parametrize(
+    ("values", "notes"),
+    [
+        ({"train_phase1.warmup_steps": 9}, []),
+        ({"train_phase1.warmup_steps": 10}, ["train_phase1.warmup_steps is 10, but the phase has 10 steps: it is all"]),
+        ({"train.batch_size": 17}, ["train.batch_size is 17, but there are 16 images to train on"]),
+        ({"train.validation.fraction": 0.01}, ["images held out for validation: 1, without ring, star; "]),
+    ],
+)
+def test_what_may_not_be_meant_so_is_said(
+    params: Params, dataset: Path, anchors: Path, values: dict[str, object], notes: list[str]
+) -> None:
+    changed = change(params, {"train_phase1.warmup_steps": 0} | values)
+    said = set_up(changed, 1, Inputs(dataset, anchors, None), "cpu").notes
+    assert len(said) == len(notes)
+    assert all(line.startswith(f"note: {note}") for line, note in zip(said, notes, strict=True)), said
+
+
+def test_what_a_checkpoint_may_be_gone_on_with(params: Params, dataset: Path, anchors: Path) -> None:
+    def fingerprint(values: dict[str, object]) -> str:
+        return set_up(change(params, values), 1, Inputs(dataset, anchors, None), "cpu").fingerprint
+
+    same = fingerprint({})
+    assert [fingerprint({key: 9}) == same for key in ("train_phase1.epochs", "train.keep_every")] == [True, True]
+    assert fingerprint({"train_phase1.schedule": "cosine"}) != same
+
+
 def test_phase_1_has_to_come_first(params: Params, dataset: Path, anchors: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"phase1: no such file; run `frcnn train --phase 1` first"):
         set_up(params, 2, Inputs(dataset, anchors, tmp_path / "phase1"), "cpu")
