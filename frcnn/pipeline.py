@@ -36,14 +36,22 @@ class Stage:
     params: Mapping[str, Any]
 
 
+def require_project() -> None:
+    """Check that the working directory is a project.
+
+    Raises:
+        UserError: it is none.
+    """
+    if not PIPELINE.is_file():
+        raise UserError(f"{PIPELINE}: no such file here; go to a project, or make one with `frcnn init FOLDER`")
+
+
 def read_stages(params: Params) -> list[Stage]:
     """Return the stages of dvc.yaml in the working directory, in its order; ${key} there is a parameter.
 
     Raises:
-        UserError: no such file, or none that frcnn wrote.
+        UserError: none that frcnn wrote.
     """
-    if not PIPELINE.is_file():
-        raise UserError(f"{PIPELINE}: no such file here; go to a project, or make one with `frcnn init FOLDER`")
     try:
         return [_stage(name, entry, to_dict(params)) for name, entry in read_yaml(PIPELINE)["stages"].items()]
     except (KeyError, TypeError, AttributeError) as error:

@@ -68,6 +68,19 @@ def run(
         raise typer.Exit(1)
 
 
+def check_briefly(root: Path, params: "Params", workers: int) -> bool:
+    """Print the problems of a dataset by kind, and a summary; return whether training takes it."""
+    from frcnn.data.checks import joint_problems
+
+    report = _check(root, params, workers)
+    report.problems.extend(joint_problems([report], params.splits))
+    refused = _is_refused(report)
+    for table in _problem_tables(report.problems)[0 if refused else 1 :]:
+        console.print(table)
+    _say_summary(root, report)
+    return not refused
+
+
 def _check(root: Path, params: "Params", workers: int) -> "CheckReport":
     from frcnn.data.checks import check_dataset
 

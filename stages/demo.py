@@ -8,6 +8,7 @@ import typer
 
 from frcnn.errors import UserError
 
+from .evaluate import print_table
 from .terminal.console import say
 from .terminal.options import FrameworkName
 from .terminal.stage_process import print_results, run_stage
@@ -45,6 +46,7 @@ def run(
             raise UserError(f"{folder}: another demo is running here; wait for it or stop it")
         remove_broken(folder)
         seconds = {stage: run_stage(stage, [*DVC_REPRO, stage], f"frcnn demo {folder}", folder) for stage in STAGES}
+    print_table(folder / "metrics")
     print_results(seconds, folder)
 
 

@@ -24,9 +24,9 @@ def run(
     workers: options.Workers = None,
 ) -> None:
     """Read the source (VOC, COCO or YOLO in a folder or an archive, or synthetic), write the dataset in VOC layout."""
+    from frcnn.data.voc.problems import MARKER
     from frcnn.files import atomic_folder, write_text
     from frcnn.params import load_params
-    from frcnn.sources.layout import MARKER
     from frcnn.unchanged import watch
 
     params = load_params(params_file, overrides or ())

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 from shlex import quote
@@ -32,30 +33,35 @@ def run(
 ) -> None:
     """Read the data, write a project to FOLDER: parameters that fit, the pipeline, a README; or renew it."""
     from frcnn.messages import printable
+    from frcnn.params import load_params
     from frcnn.presets import commented_params
     from frcnn.template import VERSION, write_project
 
     if (folder / VERSION).exists():
         if data or preset:
-            raise UserError(f"{folder}: is a project already; edit its params.yaml, or name another folder")
+            raise UserError(
+                f"{folder}: is a project already; edit its params.yaml, or name another folder; to renew it for this "
+                f"version of frcnn: frcnn init {quote(str(folder))}"
+            )
         renew_project(folder)
         say(f"{folder}: renewed for this version of frcnn; your params.yaml stays as it is")
         return
     _require_free(folder)
-    preset, accepted = preset or "finetune", True
+    preset = preset or "finetune"
     parameters = commented_params(preset)
-    watched = data is not None and Path(data).exists()
+    watched = data is not None and Path(data).expanduser().exists()
     if data:
-        source = str(Path(data).absolute()) if watched else data
-        fitted, accepted = _fit(folder, preset, source)
+        source = os.path.abspath(Path(data).expanduser()) if watched else data  # noqa: PTH100 - without ".."
         title = f"# Written by `frcnn init`: the preset {preset}, with what fits {printable(source)}."
-        parameters = commented_params(preset, fitted, title)
+        parameters = commented_params(preset, _fit(folder, preset, source), title)
     if git:
         _make_repository(folder)
     write_project(folder, parameters, CODE, _in_repository(folder), watched)
-    say(f"{folder}: a project; next: cd {quote(str(folder))} && dvc repro   (or, without DVC: frcnn run)")
-    if not accepted:
-        raise typer.Exit(1)
+    if not data:
+        source = load_params(folder / "params.yaml").download.source
+        say(f"{folder}/params.yaml: download.source is {source}; name your own pictures there")
+    there = "" if folder.resolve() == Path.cwd() else f"cd {quote(str(folder))} && "
+    say(f"{folder}: a project; next: {there}dvc repro   (or, without DVC: frcnn run)")
 
 
 def renew_project(folder: Path) -> None:
@@ -73,22 +79,32 @@ def _require_free(folder: Path) -> None:
             raise UserError(f"{folder / name}: exists, and {folder} is no project of frcnn; name another folder")
 
 
-def _fit(folder: Path, preset: str, source: str) -> tuple[dict[str, Any], bool]:
-    """Install the dataset and report on it; return the parameters that fit, and whether training takes it."""
+def _fit(folder: Path, preset: str, source: str) -> dict[str, Any]:
+    """Install the dataset and report on it; return the parameters that fit, as nested dictionaries.
+
+    Raises:
+        UserError: the dataset cannot be read, or training refuses it; what was made is removed.
+    """
     from frcnn.data.voc.dataset import VocDataset
     from frcnn.params import load_params, to_dict
 
-    if Path(source).is_dir() and folder.resolve().is_relative_to(Path(source).resolve()):
-        raise UserError(f"{folder}: lies in the folder of the data, {source}; name one elsewhere")
+    made, data = (folder / "data").resolve(), Path(source).resolve()
+    if Path(source).is_dir() and (made.is_relative_to(data) or data.is_relative_to(made)):
+        raise UserError(f"{folder}: its folder data and the pictures, {source}, overlap; name a folder elsewhere")
+    new = next((path for path in (folder, folder / "data") if not path.exists()), None)
     dataset, overrides = folder / options.DATASET, [f"download.source={json.dumps(source)}"]
-    download.run(Path(preset), overrides, dataset)
-    params = load_params(Path(preset), overrides)
     try:
-        check.run(dataset, Path(preset), overrides)
-    except typer.Exit:
-        say("nothing is fitted to such data; mend what is refused, then run `frcnn check --fit`")
-        return to_dict(params), False
-    return to_dict(print_fit(VocDataset(dataset), params, os.cpu_count() or 1)), True
+        download.run(Path(preset), overrides, dataset)
+        params, workers = load_params(Path(preset), overrides), os.cpu_count() or 1
+        if not check.check_briefly(dataset, params, workers):
+            raise UserError(
+                f"{source}: no project is made of what training would refuse; mend it there, then run this again"
+            )
+        return to_dict(print_fit(VocDataset(dataset), params, workers, written=True))
+    except BaseException:
+        if new:
+            shutil.rmtree(new, ignore_errors=True)
+        raise
 
 
 def _in_repository(folder: Path) -> bool:

@@ -21,9 +21,10 @@ def run(
     """Read dvc.yaml and params.yaml, run what is out of date, and write what these stages write."""
     from frcnn.files import locked
     from frcnn.params import load_params
-    from frcnn.pipeline import before, keep_state, read_stages, read_state, state_of
+    from frcnn.pipeline import before, keep_state, read_stages, read_state, require_project, state_of
     from frcnn.template import VERSION
 
+    require_project()
     if Path(VERSION).exists():
         renew_project(Path())
     stages = before(read_stages(load_params(Path("params.yaml"))), stage)

@@ -190,7 +190,8 @@ def _propose_epochs(advice: Advice, images: int, start: str) -> None:
     if 2 * seen >= wanted or epochs <= first + second:
         return
     share = max(1, round(epochs * second / (first + second)))
-    reason = f"{images} pictures in {first + second} epochs are {seen:,} seen; from {start} {wanted:,} are usual"
+    limit = f" (at most {MOST_EPOCHS} epochs)" if epochs == MOST_EPOCHS else ""
+    reason = f"{images} pictures in {first + second} epochs are {seen:,} seen; from {start} {wanted:,} are usual{limit}"
     advice.propose({"train_phase1.epochs": epochs - share, "train_phase2.epochs": share}, reason)
 
 

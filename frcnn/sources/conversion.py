@@ -15,7 +15,7 @@ from frcnn.files import write_text
 from frcnn.messages import cut_lines, first_few, shorten
 from frcnn.params import Download, Splits
 from frcnn.sources.found import Found
-from frcnn.sources.layout import PARTS, Progress, link_or_copy, missing_error
+from frcnn.sources.layout import PARTS, Progress, copy, link_or_copy, missing_error
 from frcnn.sources.stratify import draw_test, group_names, join_groups
 
 Lists = Mapping[str, Sequence[PurePosixPath]]
@@ -105,14 +105,15 @@ def _draw_lists(
     remarks = [
         f"splits: none found; {sum(in_test)} of {len(paths)} pictures drawn for {splits.test} (download.split: test "
         f"{share:g}, seed {seed}), stratified by class",
-        f"groups kept on one side: {together} (names of videos or copies: {by_name}, look-alikes: {by_look})",
     ]
+    if together:
+        remarks.append(f"groups of pictures kept on one side: {together} (by name {by_name}, by looks {by_look})")
     if single:
         remarks.append("all pictures look alike, one like the next, so looks do not count")
     if counters:
         remarks.append(
-            "names before a number that are taken for counters, not for videos: "
-            + first_few([name or "(only a number)" for name in counters])
+            "numbered pictures that are not taken for frames of one video, since so many share a name or a class's: "
+            + first_few([f"{name or 'only a number'}" for name in counters])
         )
     sides = (splits.train, False), (splits.test, True)
     return {
@@ -168,9 +169,9 @@ def _install(found: Found, path: PurePosixPath, folder: Path, image_id: str) -> 
     picture, target = found.pictures[path], folder / "Annotations" / f"{image_id}.xml"
     require_plain(found.root / path)
     link_or_copy(found.root / path, folder / "JPEGImages" / f"{image_id}{path.suffix}")
-    target.parent.mkdir(parents=True, exist_ok=True)
     if isinstance(picture.annotation, str):
+        target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(picture.annotation, encoding="utf-8", newline="\n")
     else:
         require_plain(picture.annotation)
-        link_or_copy(picture.annotation, target)
+        copy(picture.annotation, target)

@@ -14,7 +14,6 @@ from frcnn.messages import cut, first_few
 from frcnn.params import Download, Splits
 
 PARTS = ("Annotations", "JPEGImages")
-MARKER = ".frcnn-dataset"  # tells a folder that may be replaced from a user's own
 MENDS = {  # of images: whether the picture and the annotation are there -> what is missing, and the remedy
     (False, False): ("neither picture nor annotation", "write one picture per line, its path below JPEGImages without "
                      "extension"),
@@ -180,7 +179,7 @@ def _link_all(image_id: str, source: VocDataset, folder: Path) -> None:
     targets[source.annotation_path(image_id)] = folder / "Annotations" / f"{image_id}.xml"
     for path, target in targets.items():
         require_plain(path)
-        link_or_copy(path, target)
+        (copy if target.suffix == ".xml" else link_or_copy)(path, target)
 
 
 def link_or_copy(source: Path, target: Path) -> None:
@@ -190,6 +189,12 @@ def link_or_copy(source: Path, target: Path) -> None:
         os.link(source.resolve(), target)
     except OSError:
         shutil.copyfile(source, target)
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy a small file, so that an edit of one leaves the other alone."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
 
 
 def _listed_classes(sources: Sequence[VocDataset]) -> list[str]:

@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from frcnn.data.voc.dataset import EXTENSIONS
 from frcnn.errors import UserError
 from frcnn.fetching.published import VOC, Published
 from frcnn.files import project_path
@@ -42,6 +43,8 @@ def resolve(source: str, mirror: str | None, sha256: dict[str, str]) -> list[Pub
     path = project_path(source)
     if not path.exists():
         raise UserError(f"download.source: {source} is neither a path that exists nor a known name; write {KNOWN}")
+    if path.is_file() and path.suffix.lower() in (*EXTENSIONS, ".xml", ".json", ".yaml", ".yml"):
+        raise UserError(f"download.source: {source} is one file of a dataset; name the folder that holds it all")
     if not (path.is_dir() or path.is_file()):
         raise UserError(f"download.source: {source} is neither a folder nor a plain file; name a dataset")
     return path

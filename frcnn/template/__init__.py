@@ -12,7 +12,9 @@ WITHOUT_GIT = "    no_scm = true\n"
 DVC_CONFIG = "[core]\n{}    analytics = false\n    check_update = false\n"
 DVC_GITIGNORE = "/config.local\n/tmp\n/cache\n"
 DVCIGNORE = "__pycache__\n*.pyc\n*.tmp\n"
-GITIGNORE = "/data/\n/metrics/*.png\n/checkpoints/\n/predictions/\n/dvc_plots/\n.*.lock\n.frcnn-run.json\n"
+GITIGNORE = (
+    "/data/", "/metrics/*.png", "/checkpoints/", "/predictions/", "/dvc_plots/", ".*.lock", ".frcnn-run.json",
+)  # fmt: skip
 
 
 def project_file(name: str) -> Path:
@@ -23,7 +25,7 @@ def project_file(name: str) -> Path:
 
 
 def write_project(folder: Path, parameters: str, code: Path, git: bool = False, watch_source: bool = False) -> None:
-    """Write a project; files that are there stay as they are, but those that `renew` writes.
+    """Write a project; files that are there stay, but .gitignore gets more lines, and `renew` writes its own.
 
     Args:
         folder: where to write; created.
@@ -37,12 +39,14 @@ def write_project(folder: Path, parameters: str, code: Path, git: bool = False, 
         ".dvc/config": DVC_CONFIG.format("" if git else WITHOUT_GIT),
         ".dvc/.gitignore": DVC_GITIGNORE,
         ".dvcignore": DVCIGNORE,
-        ".gitignore": GITIGNORE,
         "README.md": Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     }
     for name, text in files.items():
         if not (folder / name).exists():
             write_text(folder / name, text)
+    ignored = folder / ".gitignore"
+    lines = ignored.read_text(encoding="utf-8").splitlines() if ignored.exists() else []
+    write_text(ignored, "".join(f"{line}\n" for line in [*lines, *(line for line in GITIGNORE if line not in lines)]))
     renew(folder, code, watch_source)
 
 

@@ -250,7 +250,7 @@ def _resume(learner: Learner, job: Job, state: _State) -> str:
         setattr(state, name, content[name])
     state.best = content["best"] and _arrays(content["best"])
     if _finished(job, state):
-        return f"{job.checkpoint}: finished already; its result is written again (--fresh trains again)"
+        return f"{job.checkpoint}: finished already; its result is written again (`frcnn train --fresh` trains again)"
     return f"{job.checkpoint}: going on after step {state.step}, in epoch {state.epoch + 1} of {job.phase.epochs}"
 
 

@@ -29,8 +29,11 @@ def print_figures(annotations: Sequence["Annotation"], class_names: Sequence[str
     _say_sums(figures, params)
 
 
-def print_fit(dataset: "VocDataset", params: "Params", workers: int) -> "Params":
+def print_fit(dataset: "VocDataset", params: "Params", workers: int, written: bool = False) -> "Params":
     """Print proposals for other parameters and how long training takes with them; return the parameters with them.
+
+    Args:
+        written: whether they go into params.yaml, so that the user has nothing to do.
 
     Raises:
         UserError: there is no such split, it has no picture to be read, or no step can be timed.
@@ -42,8 +45,10 @@ def print_fit(dataset: "VocDataset", params: "Params", workers: int) -> "Params"
 
     advice = advise(dataset, params, this_machine(), workers)
     if advice.proposals:
-        console.print(_proposal_table(advice.proposals))
-        say(" ".join(proposal.override for proposal in advice.proposals))
+        title = "Written to params.yaml, in place of the preset's values" if written else "Proposals"
+        console.print(_proposal_table(title, advice.proposals))
+        if not written:
+            say(f"to try them: {' '.join(proposal.override for proposal in advice.proposals)}")
     else:
         say("no other parameters are proposed")
     for remark in advice.remarks:
@@ -87,13 +92,13 @@ def _say_sums(figures: "Figures", params: "Params") -> None:
         say(f"warning: {warning}")
 
 
-def _proposal_table(proposals: Sequence["Proposal"]) -> "Table":
+def _proposal_table(title: str, proposals: Sequence["Proposal"]) -> "Table":
     from rich.box import SIMPLE
     from rich.table import Table
 
     from frcnn.advice.proposals import in_yaml
 
-    table = Table("parameter: now -> proposed", "why", title="Proposals", box=SIMPLE, title_justify="left")
+    table = Table("parameter: now -> proposed", "why", title=title, box=SIMPLE, title_justify="left")
     for before, proposal in zip([None, *proposals], proposals, strict=False):
         same = before is not None and before.reason == proposal.reason
         now, new = (in_yaml(value).replace(",", ", ") for value in (proposal.current, proposal.proposed))

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from frcnn.errors import UserError
 
-from ..evaluate import print_table
 from .console import say
 from .interrupt import start, stop, stop_on_signal
 from .launch import wait_for_all
@@ -50,11 +49,9 @@ def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:
 
 
 def print_results(seconds: Mapping[str, float], folder: Path = Path()) -> None:
-    """Print the table of average precision, the seconds of each stage, and where the pictures are."""
-    print_table(folder / "metrics")
+    """Print the seconds of each stage, and where the pictures are."""
     for stage, spent in (*seconds.items(), ("all", sum(seconds.values()))):
         say(f"{stage:<14}{spent:6.1f} s")
     say("")
     say(f"curves    {folder / 'data' / 'pr_curves.png'}")
-    for path in sorted((folder / "data" / "renders").glob("*.png")):
-        say(f"picture   {path}")
+    say(f"pictures  {folder / 'data' / 'renders'}")

@@ -36,10 +36,10 @@ def test_the_pipeline_depends_on_the_version_instead_of_the_code(tmp_path: Path,
 def test_what_is_there_stays_and_what_belongs_to_the_version_is_renewed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("README.md", ".gitignore", "params.yaml"):
+    for name in ("README.md", ".dvcignore", "params.yaml"):
         (tmp_path / name).write_text("mine")
     write_project(tmp_path, "parameters", CODE, git=True)
-    assert {(tmp_path / name).read_text() for name in ("README.md", ".gitignore", "params.yaml")} == {"mine"}
+    assert {(tmp_path / name).read_text() for name in ("README.md", ".dvcignore", "params.yaml")} == {"mine"}
     assert "no_scm" not in (tmp_path / ".dvc" / "config").read_text()
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     monkeypatch.setattr("frcnn.__version__", "9")

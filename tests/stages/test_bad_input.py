@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from frcnn.data.voc.problems import MARKER
 from frcnn.params import PRESETS, Params
-from frcnn.sources.layout import MARKER
 from stages.anchors import run as anchors_stage
 from tests.factories import Command, edited, options, voc_object, write_random_weights, write_voc
 

@@ -120,8 +120,8 @@ def test_parameters_that_fit_can_be_pasted(
     monkeypatch.setattr(machine, "this_machine", lambda: machine.Machine(False, 8))
     check.run(dataset, PARAMS, ["model.weights=none", "model.freeze_at=0"], workers=2, fit=True)
     lines = capsys.readouterr().out.splitlines()
-    (options,) = [line for line in lines if line.startswith("-S ")]
-    params = load_params(PARAMS, shlex.split(options)[1::2])
+    (options,) = [line for line in lines if line.startswith("to try them: -S ")]
+    params = load_params(PARAMS, shlex.split(options.removeprefix("to try them: "))[1::2])
     assert (params.train_phase1.epochs, params.train_phase2.epochs) == (71, 29)
     assert all(len(line) <= 80 for line in lines[lines.index("Proposals".ljust(80)) : lines.index(options)])
     assert "objects are too few to fit anchors to" in lines[-3]

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from frcnn.data.voc.dataset import VOC_CLASSES, VocDataset
+from frcnn.data.voc.problems import MARKER
 from frcnn.errors import UserError
 from frcnn.fetching.published import VOC, Published
 from frcnn.sources import source as source_module
-from frcnn.sources.layout import MARKER
 from frcnn.sources.synthetic import draw_dataset
 from stages import download
 from tests.factories import ROOT, FolderHandler, serve

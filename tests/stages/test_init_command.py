@@ -32,8 +32,8 @@ def test_a_project_for_a_folder_of_pictures(photos: str, frcnn: Command) -> None
     code, out, error = frcnn("init", "Projekt ü", "--data", photos, "--preset", "demo")
     assert (code, error) == (0, "")
     assert f"{photos}: VOC, 80 pictures" in out
-    assert "Contents: objects" in out
-    assert "parameter: now -> proposed" in out
+    assert "Written to params.yaml, in place of the preset's values" in out
+    assert "-S " not in out
     assert out.splitlines()[-1].startswith("Projekt ü: a project; next: cd 'Projekt ü' && dvc repro ")
     project = Path("Projekt ü")
     params = load_params(project / "params.yaml")
@@ -76,7 +76,7 @@ def test_a_second_call_renews_and_asks_for_nothing(photos: str, frcnn: Command) 
     assert "${download.source}" in (Path("p") / "dvc.yaml").read_text()
     code, _, error = frcnn("init", "p", "--data", photos)
     assert code == 2
-    assert error == "error: p: is a project already; edit its params.yaml, or name another folder"
+    assert error.startswith("error: p: is a project already; edit its params.yaml, or name another folder; to renew it")
 
 
 def test_without_data_it_is_the_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, frcnn: Command) -> None:
@@ -90,12 +90,35 @@ def test_without_data_it_is_the_preset(tmp_path: Path, monkeypatch: pytest.Monke
     assert "no_scm" in Path("q/.dvc/config").read_text()
 
 
-def test_data_that_training_refuses_make_a_project_without_a_fit(photos: str, frcnn: Command) -> None:
+def test_data_that_training_refuses_make_no_project(photos: str, frcnn: Command) -> None:
     next(Path(photos).glob("*.xml")).write_text("<annotation>")
-    code, out, _ = frcnn("init", "p", "--data", photos, "--preset", "demo")
-    assert code == 1
-    assert "nothing is fitted to such data; mend what is refused, then run `frcnn check --fit`" in out
-    assert load_params(Path("p/params.yaml")).data == load_params(Path("demo")).data
+    code, out, error = frcnn("init", "p", "--data", photos, "--preset", "demo")
+    assert code == 2
+    assert "malformed XML" in out
+    assert error.endswith("no project is made of what training would refuse; mend it there, then run this again")
+    assert not Path("p").exists()
+
+
+def test_an_edit_in_the_dataset_leaves_the_source_alone_and_the_remedy_names_it(photos: str, frcnn: Command) -> None:
+    assert frcnn("init", "p", "--data", photos, "--preset", "demo")[0] == 0
+    first = Path("p/data/dataset/ImageSets/Main/trainval.txt").read_text().split()[0]
+    path = Path("p/data/dataset/Annotations") / f"{first}.xml"
+    before = (Path(photos) / path.name).read_text()
+    path.write_text("<annotation>")
+    assert (Path(photos) / path.name).read_text() == before
+    code, _, error = frcnn("anchors", "--params", "p/params.yaml", "--dataset", "p/data/dataset", "--out", "a.h5")
+    assert code == 2
+    assert "(in download.source: `frcnn download` makes this folder anew)" in error
+
+
+def test_git_ignores_what_is_made_where_it_ignored_something_before(photos: str, frcnn: Command) -> None:
+    Path("p").mkdir()
+    Path("p/.gitignore").write_text("*.log\n/data/\n")
+    assert frcnn("init", "p", "--data", photos, "--preset", "demo")[0] == 0
+    lines = Path("p/.gitignore").read_text().splitlines()
+    assert lines[:2] == ["*.log", "/data/"]
+    assert lines.count("/data/") == 1
+    assert "/checkpoints/" in lines
 
 
 @pytest.mark.parametrize(
@@ -104,18 +127,22 @@ def test_data_that_training_refuses_make_a_project_without_a_fit(photos: str, fr
         (("p", "--data", "none"), "download.source: none is neither a path that exists nor a known name"),
         (("p", "--data", "empty"), "empty: no dataset: no picture"),
         (("p", "--preset", "paper"), "paper: no such preset; choose from default, demo, finetune, reference"),
-        (("{photos}/p", "--data", "{photos}"), "lies in the folder of the data"),
+        (("{photos}/p", "--data", "{photos}"), "overlap; name a folder elsewhere"),
+        ((".", "--data", "data"), "overlap; name a folder elsewhere"),
+        (("p", "--data", "file.json"), "is one file of a dataset; name the folder that holds it all"),
         (("file", "--preset", "demo"), "file: is a file; name a folder"),
         (("thesis", "--preset", "demo"), "thesis/params.yaml: exists, and thesis is no project of frcnn"),
     ],
 )
 def test_a_mistake_makes_no_project(photos: str, frcnn: Command, arguments: tuple[str, ...], message: str) -> None:
     Path("empty").mkdir()
+    Path("data").mkdir()
+    Path("file.json").write_text("{}")
     Path("file").write_text("")
     Path("thesis").mkdir()
     Path("thesis/params.yaml").write_text("mine")
     code, _, error = frcnn("init", *(each.format(photos=photos) for each in arguments))
     assert code == 2
     assert message in error
-    assert not any(Path(name).exists() for name in ("p/params.yaml", "p/dvc.yaml", f"{photos}/p/params.yaml"))
+    assert not any(Path(name).exists() for name in ("p", f"{photos}/p", "params.yaml", "dvc.yaml"))
     assert Path("thesis/params.yaml").read_text() == "mine"

@@ -414,7 +414,7 @@ def test_look_alikes_stay_on_one_side(tmp_path: Path) -> None:
     test = {image_id for image_id in dataset.split("test") if image_id != "none"}
     assert len(test) >= 6
     assert all((f"{name}-" in test) == (f"{name}{name}" in test) for name in names)
-    assert "groups kept on one side: 12 (names of videos or copies: 0, look-alikes: 12)" in said
+    assert "groups of pictures kept on one side: 12 (by name 0, by looks 12)" in said
 
 
 def test_where_all_pictures_look_alike_they_are_split_still(tmp_path: Path) -> None:

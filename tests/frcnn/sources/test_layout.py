@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from frcnn.data.voc.dataset import VOC_CLASSES, VocDataset
+from frcnn.data.voc.problems import MARKER
 from frcnn.errors import UserError
 from frcnn.files import atomic_folder
 from frcnn.params import Download
-from frcnn.sources.layout import MARKER, find_roots, install
+from frcnn.sources.layout import find_roots, install
 from frcnn.sources.shapes import CLASSES
 from frcnn.sources.synthetic import draw_dataset
 from tests.factories import troubles
