@@ -57,9 +57,11 @@ def run(
     if git:
         _make_repository(folder)
     write_project(folder, parameters, CODE, _in_repository(folder), watched)
+    params = load_params(folder / "params.yaml")
     if not data:
-        source = load_params(folder / "params.yaml").download.source
-        say(f"{folder}/params.yaml: download.source is {source}; name your own pictures there")
+        say(f"{folder}/params.yaml: download.source is {params.download.source}; name your own pictures there")
+    if params.model.weights in ("coco", "caffe", "imagenet"):
+        say(f"model.weights is {params.model.weights}: the first training fetches it; offline: --preset demo")
     there = "" if folder.resolve() == Path.cwd() else f"cd {quote(str(folder))} && "
     say(f"{folder}: a project; next: {there}dvc repro   (or, without DVC: frcnn run)")
 
