@@ -112,8 +112,8 @@ def _draw_lists(
         remarks.append("all pictures look alike, one like the next, so looks do not count")
     if counters:
         remarks.append(
-            "numbered pictures that are not taken for frames of one video, since so many share a name or a class's: "
-            + first_few([f"{name or 'only a number'}" for name in counters])
+            "numbered names that do not count as frames of one video (too many, or a class's): "
+            + first_few([name or "(only a number)" for name in counters])
         )
     sides = (splits.train, False), (splits.test, True)
     return {
