@@ -18,7 +18,7 @@ endef
 demo: .venv/installed
 	$(BIN)/frcnn demo
 
-# Linters, types and the quick tests, without those of TensorFlow: at most 90 s on two cores.
+# Linters, types and the quick tests, without those of TensorFlow: about 3 minutes on two cores.
 check: .venv/installed
 	$(lint)
 	$(PYTEST) -m "not slow and not tensorflow"
