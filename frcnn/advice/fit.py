@@ -55,7 +55,8 @@ def advise(dataset: VocDataset, params: Params, machine: Machine, workers: int =
     evidence = count_at_borders(dataset)
     if evidence.convention and "continuous" in (evidence.convention, params.data.box_convention):  # others count from 1
         advice.propose({"data.box_convention": evidence.convention}, str(evidence))
-    annotations, _ = read_training(dataset, advice.params, workers)
+    annotations, names = read_training(dataset, advice.params, workers)
+    advice.annotations, advice.class_names = annotations, names
     if not annotations:
         return advice
     start = start_of(params.model.weights)

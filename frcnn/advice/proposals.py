@@ -2,10 +2,11 @@
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from frcnn.data.voc.annotation import Annotation
 from frcnn.param_file import contradictions
 from frcnn.params import Params, from_dict, to_dict
 
@@ -32,11 +33,20 @@ class Proposal:
 
 @dataclass
 class Advice:
-    """The proposals so far, the parameters with all of them, and remarks on what is not proposed and why."""
+    """What is proposed so far.
+
+    Attributes:
+        params: the parameters with all proposals.
+        remarks: what is not proposed, and why.
+        annotations: of the training split, as these parameters read them.
+        class_names: of the dataset.
+    """
 
     params: Params
     proposals: list[Proposal] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+    annotations: Sequence[Annotation] = ()
+    class_names: Sequence[str] = ()
 
     def propose(self, values: Mapping[str, Any], reason: str) -> None:
         """Propose values by dotted keys, for one reason; nothing where they are set already or contradict others."""

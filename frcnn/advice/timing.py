@@ -38,7 +38,9 @@ class Timing:
     device: str
 
 
-def time_training(dataset: Path, annotations: Sequence[Annotation], class_names: list[str], params: Params) -> Timing:
+def time_training(
+    dataset: Path, annotations: Sequence[Annotation], class_names: Sequence[str], params: Params
+) -> Timing:
     """Time a training step from random weights; nothing is fetched or written.
 
     Args:
@@ -54,7 +56,7 @@ def time_training(dataset: Path, annotations: Sequence[Annotation], class_names:
     request = {
         "params": to_dict(params),
         "dataset": str(dataset),
-        "classes": class_names,
+        "classes": list(class_names),
         "images": [annotations[i].image_id for i in batch],
     }
     done = subprocess.run(

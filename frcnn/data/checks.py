@@ -85,7 +85,6 @@ def check_dataset(
         params: `splits` and `data` count.
         workers: threads.
         on_progress: called with (pictures done, pictures in all).
-        train: the training split.
 
     Raises:
         UserError: no folder, no split at all, or a classes.txt that cannot be read.

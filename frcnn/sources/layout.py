@@ -53,7 +53,7 @@ def install(
     voc: bool = False,
     on_progress: Progress | None = None,
 ) -> list[str]:
-    """Join datasets in `folder`: hard links to the pictures and annotations that a split lists, splits, classes.txt.
+    """Join datasets in `folder`: the listed pictures (hard links) and annotations (copies), splits, classes.txt.
 
     Splits of one name are concatenated in the order of `sources`. Only the lists to train and to test on have to be
     sound: of others, which no stage reads, what is not there is left out.

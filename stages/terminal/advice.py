@@ -38,7 +38,6 @@ def print_fit(dataset: "VocDataset", params: "Params", workers: int, written: bo
     Raises:
         UserError: there is no such split, it has no picture to be read, or no step can be timed.
     """
-    from frcnn.advice.figures import read_training
     from frcnn.advice.fit import advise
     from frcnn.advice.machine import this_machine
     from frcnn.advice.timing import time_training
@@ -53,9 +52,9 @@ def print_fit(dataset: "VocDataset", params: "Params", workers: int, written: bo
         say("no other parameters are proposed")
     for remark in advice.remarks:
         say(remark)
-    annotations, names = read_training(dataset, advice.params, workers)
-    if annotations:
-        _say_timing(time_training(dataset.root, annotations, names, advice.params), advice.params)
+    if advice.annotations:
+        timing = time_training(dataset.root, advice.annotations, advice.class_names, advice.params)
+        _say_timing(timing, advice.params)
     return advice.params
 
 

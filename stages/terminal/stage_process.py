@@ -32,9 +32,8 @@ def run_stage(stage: str, command: list[str], again: str, folder: Path = Path())
     begin = time.monotonic()
     with stop_on_signal():
         # A process group of its own: each signal reaches DVC and the stage once, whoever sent it.
-        process = start(
-            command, os.environ | {"PATH": path}, cwd=folder, process_group=0, stdin=subprocess.DEVNULL
-        )  # fmt: skip
+        options = {"cwd": folder, "process_group": 0, "stdin": subprocess.DEVNULL}
+        process = start(command, os.environ | {"PATH": path}, **options)
         [status] = wait_for_all([process], _signal_group).values()
     if stop.received is not None:
         raise SystemExit(128 + stop.received)

@@ -15,9 +15,8 @@ STAGES = ["download", "anchors", "train_phase1", "train_phase2", "detect", "eval
 
 
 def frcnn_run(folder: Path, *arguments: str, code: int = 0) -> str:
-    done = subprocess.run(
-        ["frcnn", "run", *arguments], cwd=folder, capture_output=True, text=True, env=environment()
-    )  # fmt: skip
+    command = ["frcnn", "run", *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment())
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout + done.stderr
 

@@ -64,9 +64,9 @@ class Problem:
 def problem_to_error(problem: Problem, dataset: Path) -> UserError:
     """Return the exception with which training refuses `dataset`."""
     place = f"{problem.where}: " if problem.where else ""
-    return UserError(f"{dataset / problem.file}: {place}{problem.what}; {problem.kind.mend}{where_to_mend(dataset)}")
+    return UserError(f"{dataset / problem.file}: {place}{problem.what}; {problem.kind.mend}{_where_to_mend(dataset)}")
 
 
-def where_to_mend(dataset: Path) -> str:
+def _where_to_mend(dataset: Path) -> str:
     """Return what to add to a remedy: what `frcnn download` has made is mended in its source."""
     return " (in download.source: `frcnn download` makes this folder anew)" if (dataset / MARKER).exists() else ""
