@@ -108,12 +108,15 @@ def _render(report: "CheckReport", params: "Params", count: int, folder: Path) -
     import numpy as np
 
     from frcnn.detections.detections import Detections
+    from frcnn.fonts import remark_on_letters
     from frcnn.report.drawing import draw
     from frcnn.report.renders import OVERVIEW, random_order, write_renders
 
     nothing = Detections(np.empty((0, 4)), np.empty(0), np.empty(0, np.int64))
     chosen = [report.training[i] for i in random_order(len(report.training), params.render.seed)[:count]]
     write_renders(folder, chosen, lambda picture, annotation: draw(picture, nothing, report.class_names, annotation))
+    if remark := remark_on_letters(report.class_names):
+        say(f"{folder}: {remark}")
     total = plural(len(report.training), f"{params.splits.train} picture")
     say(f"{folder}: {len(chosen)} of {total}; {folder / OVERVIEW} shows them together")
 
@@ -172,6 +175,10 @@ def _sum_of(split: "SplitCounts") -> str:
 
 
 def _say_summary(folder: Path, report: "CheckReport") -> None:
+    from frcnn.data.voc.problems import MARKER
+
+    if report.problems and (folder / MARKER).exists():
+        say(f"mend this in download.source: `frcnn download` makes {folder} anew")
     counts = [(action, sum(problem.action == action for problem in report.problems)) for action in ACTIONS]
     found = ", ".join(f"{action} {count}" for action, count in counts if count) or "none"
     verdict = "training would refuse it" if _is_refused(report) else "training would take it"

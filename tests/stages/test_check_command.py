@@ -6,6 +6,7 @@ import pytest
 import typer
 from PIL import Image
 
+from frcnn import fonts
 from frcnn.advice import machine, timing
 from frcnn.errors import UserError
 from frcnn.params import load_params
@@ -150,7 +151,9 @@ def test_without_a_class_list_download_comes_first(dataset: Path, capsys: pytest
     assert capsys.readouterr().out.endswith("would take it once `frcnn download` has written classes.txt\n")
 
 
-def test_annotations_are_drawn(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_annotations_are_drawn(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Pictures of training with their objects, as `frcnn render` chooses them, and an overview."""
     out = tmp_path / "checks"
     assert exit_code(dataset, render=3, renders=out) == 0
@@ -160,5 +163,11 @@ def test_annotations_are_drawn(dataset: Path, tmp_path: Path, capsys: pytest.Cap
     assert len(first) == 4
     for path in out.iterdir():
         assert np.all(np.asarray(Image.open(path)) == GREEN, axis=2).any() or path.name == "overview.png"
+    (dataset / "classes.txt").write_text("圓\ncross\nrectangle\nring\nstar\ntriangle\n")
+    for path in (dataset / "Annotations").iterdir():
+        path.write_text(path.read_text().replace("<name>circle<", "<name>圓<"))
+    monkeypatch.setattr(fonts, "find_font", lambda text: None)
+    assert exit_code(dataset, render=3, renders=out) == 0
+    assert "no font has the letters: class 1 is 圓" in capsys.readouterr().out
     assert exit_code(dataset.parent, render=50, renders=out) == 0
     assert len(list((out / "dataset").iterdir())) == 33

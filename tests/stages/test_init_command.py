@@ -109,6 +109,8 @@ def test_an_edit_in_the_dataset_leaves_the_source_alone_and_the_remedy_names_it(
     code, _, error = frcnn("anchors", "--params", "p/params.yaml", "--dataset", "p/data/dataset", "--out", "a.h5")
     assert code == 2
     assert "(in download.source: `frcnn download` makes this folder anew)" in error
+    _, out, _ = frcnn("check", "p/data/dataset", "--params", "p/params.yaml")
+    assert "mend this in download.source: `frcnn download` makes p/data/dataset anew" in out
 
 
 def test_git_ignores_what_is_made_where_it_ignored_something_before(photos: str, frcnn: Command) -> None:
