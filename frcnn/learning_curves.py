@@ -66,7 +66,7 @@ def _draw_panel(axes: Axes, title: str, rows: list[Row]) -> None:
         if points:
             axes.plot(*zip(*points, strict=True), "o-" if len(points) == 1 or "val_" in name else "-", ms=3, label=name)
     axes.set(ylabel=title)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.05 * axes.dataLim.y1 if axes.dataLim.y1 > 0 else 1)  # a constant lies below the border
     axes.grid(color="0.88", linewidth=0.8)
     axes.spines[["top", "right"]].set_visible(False)
     if len(PANELS[title]) > 1:
