@@ -45,11 +45,12 @@ def by_pycocotools(objects: Objects, detections: SplitDetections) -> CocoResult:
         bboxes = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], 1).tolist()
         columns = zip(images.tolist(), labels.tolist(), bboxes, area(boxes).tolist(), values, strict=True)
         keys = ("image_id", "category_id", "bbox", "area", key)
+        rows = enumerate(columns, 1)  # ids from 1: pycocotools reads a match with 0 as none
         coco = COCO()
         coco.dataset = {
             "images": [{"id": i} for i in range(len(detections.image_ids))],
             "categories": [{"id": label} for label, _ in enumerate(detections.class_names, 1)],
-            "annotations": [{"id": i, "iscrowd": 0, **dict(zip(keys, row))} for i, row in enumerate(columns, 1)],
+            "annotations": [{"id": i, "iscrowd": 0, **dict(zip(keys, row, strict=True))} for i, row in rows],
         }
         coco.createIndex()
         return coco

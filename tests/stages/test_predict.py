@@ -13,11 +13,11 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from frcnn import frameworks
+from frcnn.colors import class_color
 from frcnn.detections.detections import Detections
 from frcnn.errors import UserError
 from frcnn.params import Data, Detect
 from frcnn.params.types import Framework, Precision
-from frcnn.report.drawing import class_color
 from stages import predict
 from stages.commands import app
 from tests.factories import ROOT, QuietHandler, serve

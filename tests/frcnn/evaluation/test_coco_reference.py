@@ -38,7 +38,7 @@ def test_equal_on_few_places_and_scores(objects: list, found: list) -> None:
 
 
 def crowded(seed: int, difficult: float) -> tuple[Objects, Scored]:
-    """Draw overlapping objects of all sizes, shifted copies of nine scores, 150 of a class in an image, and mistakes."""
+    """Draw overlapping objects of all sizes, shifted copies of nine scores, 150 of a class in one image, mistakes."""
     rng = np.random.default_rng(seed)
     objects, found = [], []
     for image, count in enumerate((12, 3, 0, 60)):
@@ -72,7 +72,7 @@ def test_equal_on_crowded_images(seed: int, difficult: float) -> None:
         pytest.param([(0, BOX, 1, True)], [(0, BOX, 0.9, 1), (0, BOX, 0.8, 1)], id="only a difficult object"),
         pytest.param([(0, BOX, 1, False), (0, BOX, 1, True)], [(0, BOX, 0.9, 1)] * 3, id="one difficult, one not"),
         pytest.param([(0, BOX, 1, False)] * 2, [(0, AWAY, 0.5, 1), (0, BOX, 0.5, 1)] * 3, id="equal scores"),
-        pytest.param([(0, BOX, 1, False)], [(0, AWAY, 0.5, 1)] * 100 + [(0, BOX, 0.5, 1)], id="the 101st, equal scores"),
+        pytest.param([(0, BOX, 1, False)], [(0, AWAY, 0.5, 1)] * 100 + [(0, BOX, 0.5, 1)], id="the 101st"),
         pytest.param([(0, BOX, 1, False)], [(0, AWAY, 0.5, 1)] * 150 + [(0, BOX, 0.6, 1)], id="151 detections"),
         pytest.param([(0, [5, 5, 5, 9], 1, False)], [(0, [5, 5, 5, 9], 0.5, 1)], id="box without area"),
     ],
