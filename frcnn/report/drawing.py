@@ -89,7 +89,7 @@ def draw_anchors(image: np.ndarray, objects: np.ndarray, positive_anchors: np.nd
     """
     canvas = Canvas.of(image)
     for box in positive_anchors:
-        canvas.solid(canvas.scaled(box), YELLOW, width=max(1, canvas.line // 2))
+        canvas.solid(canvas.scaled(box), YELLOW, width=max(2, canvas.line // 2))
     for box in objects:
         canvas.dashed(canvas.scaled(box))
     return np.asarray(canvas.picture)
