@@ -29,7 +29,7 @@ from frcnn.training.loop import Job, Report, train_phase
 from frcnn.training.setup import Inputs, Setup, set_up
 from stages.terminal.options import Overrides
 
-STEPS, EVERY = 960, 80  # an epoch of 640 pictures has 80
+STEPS, EVERY = 960, 80  # 80: an epoch of 640 pictures
 SCHEDULE = ("train_phase1.schedule=steps", "train_phase1.milestones=[0.75]", "train_phase1.gamma=0.15")
 HELD_OUT, DECAY, PATIENCE = 0.2, 0.999, 3
 
@@ -47,7 +47,7 @@ def run(
     """Train the preset demo with few and many pictures and each preset of augmentation; print the mAP."""
     changes = [
         f"download.source={archive.resolve()}", f"model.weights={start.resolve()}", f"train.ema_decay={DECAY}",
-        f"train.validation.fraction={HELD_OUT}", *SCHEDULE, *(overrides or ()),
+        f"train.validation.fraction={HELD_OUT}", f"train.validation.every={STEPS}", *SCHEDULE, *(overrides or ()),
     ]  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     call(folder, "download", changes)
@@ -79,29 +79,30 @@ def train(folder: Path, changes: list[str], start: Path) -> dict[str, float]:
     params = load_params(Path(PRESET), changes)
     inputs = Inputs(folder / "data/dataset", folder / "data/anchors.h5", start)
     trained = set_up(params, 1, inputs, "cpu")
-    per_epoch = -(-(len(trained.source.pictures) - len(trained.held_out)) // params.train.batch_size)
-    params = load_params(Path(PRESET), [*changes, f"train_phase1.epochs={STEPS // per_epoch}"])
+    batches = -(-(len(trained.source.pictures) - len(trained.held_out)) // params.train.batch_size)
+    params = load_params(Path(PRESET), [*changes, f"train_phase1.epochs={STEPS // batches}"])
     setup = set_up(params, 1, inputs, "cpu")
     learner, scratch = setup.learner(), folder / "weights"
     scratch.mkdir(exist_ok=True)
+    steps: list[int] = []
 
     def keep(report: Report) -> None:
-        if report.step % EVERY == 0:
+        if report.step not in steps and (report.step % EVERY == 0 or report.step == report.steps):
+            steps.append(report.step)
             write_weights(scratch / f"{report.step}.safetensors", learner.config, learner.weights(), {})
 
     begin = time.monotonic()
     checkpoint = scratch / "last.pt"
     checkpoint.unlink(missing_ok=True)
-    job = Job(1, params.train_phase1, setup.source, setup.fingerprint, checkpoint)
+    job = Job(1, params.train_phase1, setup.source, setup.fingerprint, checkpoint, held_out=setup.held_out)
     train_phase(learner, job, keep, lambda: False, print)
     seconds = time.monotonic() - begin
     write_weights(scratch / "average.safetensors", learner.config, learner.kept_weights(), {})
-    return {"minutes": round(seconds / 60, 2)} | measure(folder, params, setup, scratch)
+    return {"steps": steps[-1], "minutes": round(seconds / 60, 2)} | measure(folder, params, setup, scratch, steps)
 
 
-def measure(folder: Path, params: Params, setup: Setup, scratch: Path) -> dict[str, float]:
+def measure(folder: Path, params: Params, setup: Setup, scratch: Path, steps: list[int]) -> dict[str, float]:
     """Return mAP (11-point) on the test split by three choices of weights, and when training could have stopped."""
-    steps = range(EVERY, STEPS + 1, EVERY)
     scores = [score(scratch / f"{step}.safetensors", setup.held_out, params) for step in steps]
     best = int(np.argmax(scores))
     impatient = [at for at in range(len(scores)) if at - int(np.argmax(scores[: at + 1])) >= PATIENCE]

@@ -179,8 +179,6 @@ def contradictions(params: "Params") -> Iterator[str]:
         yield "train.validation.keep: best needs train.validation.fraction above 0"
     if params.train.validation.patience is not None and params.train.validation.keep != "best":
         yield "train.validation.patience needs train.validation.keep: best"
-    if params.train.ema_decay is not None and params.train.framework == "tensorflow":
-        yield "train.ema_decay: tensorflow keeps no average of the weights; use torch, or null"
     for name in ("train_phase1", "train_phase2"):
         milestones, schedule = getattr(params, name).milestones, getattr(params, name).schedule
         if bool(milestones) != (schedule == "steps"):

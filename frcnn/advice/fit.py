@@ -16,6 +16,8 @@ from frcnn.backbones import BACKBONES
 from frcnn.data.voc.annotation import Annotation
 from frcnn.data.voc.dataset import VocDataset
 from frcnn.params import Anchors, Data, Params
+from frcnn.params.training import Postprocessing
+from frcnn.sources.source import is_voc
 
 LEAST_OBJECTS = 100  # with fewer, anchors would fit these and not those to come
 LEAST_GAIN = 0.1  # of the coverages at IoU 0.5 and 0.7 together, by other anchors
@@ -28,6 +30,7 @@ COARSE = 4  # cells: where nine objects of ten are as large, enlarging a picture
 # Pictures seen in both phases that suit a start (docs/reproduction.md); less than half of them is too little.
 SEEN = {DETECTOR: 4_000, PRETRAINED: 12_000, RANDOM: 16_000}
 MOST_EPOCHS = 100
+HELD_OUT, LEAST_TO_HOLD_OUT = 0.2, 50  # share of the pictures of one's own; with fewer, a part measures nothing
 SHARE_OF_MEMORY = 0.7
 # GiB in float32 of torch, network and optimizer, and of each megapixel of a batch: what steps of 1 and 3 images took.
 MEMORY = {"vgg": (2.5, 2.0), "resnet": (1.2, 2.0), "resnet50": (1.2, 2.0), "mobilenet_v3_large": (1.0, 0.6)}
@@ -62,7 +65,9 @@ def advise(dataset: VocDataset, params: Params, machine: Machine, workers: int =
     start = start_of(params.model.weights)
     _propose_sizes(advice, annotations, start)
     _propose_batch(advice, machine, annotations)
-    _propose_epochs(advice, len(annotations), start)
+    _propose_validation(advice, len(annotations))
+    held_out = math.ceil(advice.params.train.validation.fraction * len(annotations))
+    _propose_epochs(advice, len(annotations) - held_out, start)
     return advice
 
 
@@ -181,6 +186,22 @@ def _propose_batch(advice: Advice, machine: Machine, annotations: Sequence[Annot
             "train.base_batch_size": params.train.base_batch_size or present,
         }
         advice.propose(values, f"{reason if most >= wanted else limit}; learning rates scale with it")
+
+
+def _propose_validation(advice: Advice, images: int) -> None:
+    """Propose to hold a part out, unless the pictures are VOC's or drawn, or one is held out already."""
+    params = advice.params
+    published = params.download.source == "synthetic" or is_voc(params.download.source)
+    if published or params.train.validation.fraction:
+        return
+    if images < LEAST_TO_HOLD_OUT:
+        advice.remarks.append(f"{images} pictures are too few to hold some out for validation (at least {LEAST_TO_HOLD_OUT})")
+        return
+    values = {"fraction": HELD_OUT, "keep": "best"} | {
+        name: getattr(params.detect, name) for name in Postprocessing.model_fields
+    }
+    reason = "the mAP of pictures that are held out shows overfitting, and the best epoch is kept; as in `detect`"
+    advice.propose({f"train.validation.{name}": value for name, value in values.items()}, reason)
 
 
 def _propose_epochs(advice: Advice, images: int, start: str) -> None:

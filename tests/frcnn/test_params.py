@@ -108,7 +108,6 @@ def test_values_are_read_with_their_types() -> None:
         ("model.roi_pool={op: pool, sampling_ratio: 0}", "sampling_ratio: 0 is for op: align, not pool"),
         ("train.validation.keep=best", "needs train.validation.fraction above 0"),
         ("train.validation={fraction: 0.1, patience: 3}", "patience needs train.validation.keep: best"),
-        ("train={framework: tensorflow, ema_decay: 0.9}", "train.ema_decay: tensorflow keeps no average"),
         ("train.ema_decay=1", "train.ema_decay is 1; it must be less than 1"),
         ("train_phase1.schedule=steps", "milestones is for schedule: steps, which needs at least one"),
         ("train_phase2.milestones=[0.5]", "train_phase2.milestones is for schedule: steps"),

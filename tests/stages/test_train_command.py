@@ -69,6 +69,42 @@ def test_killed_and_resumed(
     assert results(folder) == undisturbed
 
 
+KILL_IN_THE_SECOND_VALIDATION = """
+import os, signal
+from frcnn.training import loop
+whole, calls = loop.validate, []
+def validate(*arguments):
+    calls.append(0)
+    return whole(*arguments[:-1], lambda: len(calls) == 2 and os.kill(os.getpid(), signal.SIGKILL))
+loop.validate = validate
+from stages.cli import main
+main()
+"""
+
+
+@pytest.mark.slow
+def test_killed_in_validation_with_the_average_and_an_early_stop(tmp_path: Path, dataset: Path) -> None:
+    changes = options(
+        ("train.validation.fraction=0.25", "train.validation.keep=best", "train.validation.patience=2",
+         "train.ema_decay=0.9", "train_phase1.epochs=30", "train_phase1.learning_rate=1e-12")
+    )  # fmt: skip
+    folders = [training_folder(tmp_path / name / "work", dataset) for name in ("undisturbed", "killed")]
+    killer = [*COMMAND[:2], KILL_IN_THE_SECOND_VALIDATION, *COMMAND[3:], *changes]
+    killed = start(folders[1], *killer, OMP_NUM_THREADS="1")
+    killed.communicate(timeout=300)
+    assert killed.returncode == -signal.SIGKILL
+    assert (folders[1] / RESULTS[1]).read_text().count("\n") > 1  # what validation found of the first epoch
+    said = []
+    for folder in folders:
+        process = train(folder, *changes)
+        stdout, stderr = process.communicate(timeout=300)
+        assert process.returncode == 0, stderr
+        assert "as the mAP in validation rises no more" in stdout
+        said.append(stdout)
+    assert "going on after step" in said[1]
+    assert results(folders[1]) == results(folders[0])
+
+
 @pytest.mark.slow
 def test_a_second_trainer_is_refused_and_fresh_starts_over(
     tmp_path: Path, dataset: Path, undisturbed: list[bytes]

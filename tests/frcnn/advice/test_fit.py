@@ -93,6 +93,18 @@ def test_the_anchors_of_a_detector_stay(make: Make) -> None:
     assert "anchors stay" in advice.remarks[0]
 
 
+@pytest.mark.parametrize("fewest", [30, 31])
+def test_a_part_of_ones_own_pictures_is_held_out(make: Make, monkeypatch: pytest.MonkeyPatch, fewest: int) -> None:
+    monkeypatch.setattr(fit, "LEAST_TO_HOLD_OUT", fewest)
+    changes = ("download.source=mine", "anchors.anchor_sizes=[48]", "anchors.anchor_ratios=[1]")
+    advice = fit.advise(make(48), demo(*changes), CPU)
+    held_out = {"fraction": 0.2, "keep": "best", "pre_nms_topk": 400, "post_nms_topk": 50}
+    assert values(advice) == (
+        {f"train.validation.{name}": value for name, value in held_out.items()} if fewest == 30 else {}
+    )
+    assert any("too few to hold some out" in remark for remark in advice.remarks) == (fewest == 31)
+
+
 @pytest.mark.parametrize(("least", "proposed"), [(49, 0), (48, None)])
 def test_thin_objects_must_be_allowed_as_proposals(make: Make, least: int, proposed: int | None) -> None:
     found = values(fit.advise(make(48), demo(f"model.proposals.min_size={least}"), CPU))

@@ -1,6 +1,7 @@
 """Training with Keras: the same weights as torch after the same steps, resumed exactly, validated, dropout by seed."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def make(params: Params, dataset: Path, anchors: Path, tmp_path: Path) -> Make:
     """Return a maker of what training with TensorFlow starts from; train parameters can be replaced."""
 
     def make(name: str = "last", augment: str = "none", **train: object) -> tuple[Setup, Job]:
-        values = {f"train.{key}": value for key, value in (train | {"framework": "tensorflow"}).items()}
+        values = {f"train.{key}": value for key, value in ({"framework": "tensorflow"} | train).items()}
         changed = change(params, values | {"augment.preset": augment})
         setup = set_up(changed, 1, Inputs(dataset, anchors, None), "cpu")
         job = Job(1, changed.train_phase1, setup.source, setup.fingerprint, tmp_path / name, held_out=setup.held_out)
@@ -71,6 +72,39 @@ def test_three_steps_move_the_weights_as_torchs_do(params: Params, backbone: str
     assert max(float(np.linalg.norm(move) / np.linalg.norm(start[name])) for name, move in moved.items()) > 1e-3
 
 
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "steps"])
+def test_average_and_schedules_are_torchs(make: Make, schedule: str) -> None:
+    milestones = [0.5] if schedule == "steps" else []
+    kept, rates = [], []
+    for framework in ("torch", "tensorflow"):
+        ready, job = make(framework, ema_decay=0.5, framework=framework, **{"optimizer.name": "sgd"})
+        phase = job.phase.model_copy(update={"schedule": schedule, "milestones": milestones, "learning_rate": 3e-5})
+        learner = ready.learner()
+        rates.append([row["learning_rate"] for row in train(learner, replace(job, phase=phase, log_steps=1))])
+        kept.append(learner.weights())
+    assert rates[0] == rates[1] and len(rates[0]) > 3
+    assert largest_difference(kept[1], kept[0]) < 1e-5
+    assert largest_difference(kept[1], arrays_of(ready.network)) > 1e-4
+
+
+def test_the_average_follows_with_a_growing_decay(make: Make) -> None:
+    ready, job = make(ema_decay=0.15)
+    learner = ready.learner()
+    batch = EpochBatches(ready.source, [np.arange(4)], (1, 0), lambda batch: batch)[0]
+    expected: Weights = {}
+    for step in range(3):  # the decay: 0 / 1, then 2 / 11 and 3 / 12, of which 0.15 is the most
+        learner.backward(learner.to_inputs(batch), 4, 1, True, (1,))
+        learner.update(1e-2)
+        decay = 0.15 if step else 0.0
+        new = learner.weights()
+        expected = {
+            name: array if array.dtype.kind == "i" else decay * expected.get(name, 0) + (1 - decay) * array
+            for name, array in new.items()
+        }
+    assert largest_difference(learner.kept_weights(), expected) < 1e-6
+    assert largest_difference(learner.kept_weights(), learner.weights()) > 1e-5
+
+
 def test_batches_without_any_object_train_as_torchs_do(params: Params) -> None:
     twins = build_twins(params)
     batch = make_batch(twins.params, [[], []])
@@ -87,7 +121,9 @@ def test_batches_without_any_object_train_as_torchs_do(params: Params) -> None:
         assert all(np.isfinite(array).all() for array in learner.weights().values())
 
 
-@pytest.mark.parametrize("changes", [{}, {"grad_accum": 2, "optimizer.name": "sgd", "augment": "strong"}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"grad_accum": 2, "optimizer.name": "sgd", "augment": "strong"}, {"ema_decay": 0.9}]
+)
 def test_interrupted_or_not_the_weights_are_the_same(make: Make, changes: dict[str, Any]) -> None:
     ready, job = make("undisturbed", **changes)
     undisturbed = ready.learner()
