@@ -5,6 +5,13 @@ from functools import cache
 
 from frcnn.messages import first_few
 
+LONGEST = 24  # letters of a class's name in pictures and plots
+
+
+def shorten(name: str) -> str:
+    """Return the beginning of a name that is too long for a picture."""
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
+
 
 def legible(class_names: Sequence[str]) -> list[str]:
     """Return what is drawn for each class 1..C: its name, or "class 3" where no font has the letters."""

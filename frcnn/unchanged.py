@@ -20,7 +20,7 @@ PARAMETERS = {
     "train_phase2": ("splits.train", "data", "anchors", "model", "train", "augment", "train_phase2"),
     "detect": ("splits.test", "detect"),
     "evaluate": ("splits.test", "data.box_convention", "evaluate"),
-    "render": ("splits.test", "data.box_convention", "render"),
+    "render": ("splits.test", "data.box_convention", "evaluate.iou_threshold", "render"),
 }
 Stamp = Mapping[str, tuple[int, int, int]]  # from a path to size in bytes, modification time and inode
 

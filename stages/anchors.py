@@ -77,7 +77,7 @@ def run(
 
 
 def _draw(annotation: "Annotation", image: "LabeledImage", params: "Params", folder: Path) -> None:
-    """Write a picture with its objects (green) and positive anchors (yellow)."""
+    """Write a picture with its objects (white dashes) and positive anchors (yellow)."""
     import numpy as np
     from PIL import Image
 

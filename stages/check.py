@@ -105,16 +105,13 @@ def _is_refused(report: "CheckReport") -> bool:
 
 def _render(report: "CheckReport", params: "Params", count: int, folder: Path) -> None:
     """Draw the first pictures of the training split in a seeded random order, with their objects."""
-    import numpy as np
-
-    from frcnn.detections.detections import Detections
     from frcnn.fonts import remark_on_letters
-    from frcnn.report.drawing import draw
+    from frcnn.report.drawing import draw_objects
     from frcnn.report.renders import OVERVIEW, random_order, write_renders
 
-    nothing = Detections(np.empty((0, 4)), np.empty(0), np.empty(0, np.int64))
     chosen = [report.training[i] for i in random_order(len(report.training), params.render.seed)[:count]]
-    write_renders(folder, chosen, lambda picture, annotation: draw(picture, nothing, report.class_names, annotation))
+    legend = {"dashed": "object"}
+    write_renders(folder, chosen, lambda picture, each: draw_objects(picture, each, report.class_names), legend)
     if remark := remark_on_letters(report.class_names):
         say(f"{folder}: {remark}")
     total = plural(len(report.training), f"{params.splits.train} picture")

@@ -26,10 +26,14 @@ def run(
 ) -> None:
     """Read the dataset and the detections on its test split, write some pictures with objects and detections drawn."""
     from frcnn.data.voc.dataset import VocDataset
+    from frcnn.detections.detections import join_detections
     from frcnn.detections.hdf5 import read_with_annotations
+    from frcnn.evaluation.matching import WRONG
+    from frcnn.evaluation.split_matching import match_split
+    from frcnn.evaluation.voc_ap import join_objects
     from frcnn.fonts import remark_on_letters
     from frcnn.params import load_params
-    from frcnn.report.drawing import draw
+    from frcnn.report.drawing import Mistakes, draw
     from frcnn.report.renders import OVERVIEW, random_order, write_renders
     from frcnn.unchanged import watch
 
@@ -46,11 +50,21 @@ def run(
     order = random_order(len(in_order), params.render.seed)
     chosen = [annotations[in_order[i]] for i in order[: params.render.images]]
 
-    def render(picture: "np.ndarray", annotation: "Annotation") -> "np.ndarray":
-        shown = found.of_image(index[annotation.image_id]).above(params.render.score_threshold)
-        return draw(picture, shown, found.class_names, annotation)
+    threshold, iou = params.render.score_threshold, params.evaluate.iou_threshold
 
-    write_renders(out, chosen, render, require_unchanged)
+    def render(picture: "np.ndarray", annotation: "Annotation") -> "np.ndarray":
+        shown = found.of_image(index[annotation.image_id]).above(threshold)
+        alone = join_detections([annotation.image_id], found.class_names, [shown])
+        matching = match_split(join_objects([annotation]), alone, iou)
+        mistakes = Mistakes(matching.verdict == WRONG, matching.missed)
+        return draw(picture, shown, found.class_names, annotation, mistakes)
+
+    legend = {
+        "solid": f"detection, score at least {threshold:g}",
+        "dotted": f"wrong: finds no object of its class at IoU > {iou:g}",
+        "dashed": "object, named if missed",
+    }
+    write_renders(out, chosen, render, legend, require_unchanged)
     if remark := remark_on_letters(found.class_names):
         say(f"{out}: {remark}")
     total = plural(len(annotations), f"{split} picture")

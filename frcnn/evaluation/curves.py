@@ -4,19 +4,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib import color_sequences
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 
+from frcnn.colors import PALETTE
 from frcnn.evaluation.voc_ap import ClassResult, mean_ap
 from frcnn.files import atomic_path
-from frcnn.fonts import find_font, legible
+from frcnn.fonts import find_font, legible, shorten
 
-COLORS = color_sequences["tab10"]
+COLORS = [tuple(value / 255 for value in color) for color in PALETTE]
 STYLES = ["-", "--", ":", "-."]  # one for each round of the colors
-ROWS, LONGEST_NAME, LETTERS = 24, 24, 9  # of the legend: classes a column, letters of a name, their size
+ROWS, LETTERS = 24, 9  # of the legend: classes a column, size of letters
 
 
 def thin_curve(result: ClassResult, points: int = 200) -> np.ndarray:
@@ -43,8 +43,8 @@ def draw_curves(path: Path, results: Sequence[ClassResult], iou_threshold: float
     Raises:
         UserError: the folder cannot be written or the disk is full.
     """
-    names = [each.name if len(each.name) <= LONGEST_NAME else f"{each.name[: LONGEST_NAME - 1]}…" for each in results]
-    named = [(result, name) for result, name in zip(results, legible(names), strict=True) if result.objects]
+    names = legible([shorten(each.name) for each in results])
+    named = [(result, name) for result, name in zip(results, names, strict=True) if result.objects]
     shown = sorted(named, key=lambda pair: -pair[0].ap["voc07"])
     columns = max(1, -(-len(shown) // ROWS))
     figure = Figure(figsize=(7.0 + 2.6 * columns, 6.5), dpi=120, layout="constrained")
@@ -78,7 +78,9 @@ def _draw_curve(axes: Axes, result: ClassResult, name: str, index: int) -> None:
     color, style = COLORS[index % len(COLORS)], STYLES[index // len(COLORS) % len(STYLES)]
     # A class without detections has an entry in the legend, but no line.
     recalls, precisions = result.recalls[kept], result.precisions[kept]
-    axes.plot(recalls, precisions, style, color=color, linewidth=1.6, label=f"{result.ap['voc07']:.3f}  {name}")
+    label = f"{result.ap['voc07']:.3f}  {name}"
+    marker = "o" if len(kept) == 1 else ""  # a line of one point shows nothing
+    axes.plot(recalls, precisions, style, color=color, linewidth=1.6, marker=marker, label=label)
 
 
 def _decorate(axes: Axes, title: str) -> None:

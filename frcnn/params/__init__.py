@@ -162,7 +162,7 @@ class Evaluate(Section):
     """How detections are judged."""
 
     iou_threshold: Fraction = 0.5
-    coco: bool = False
+    coco: bool = True
 
 
 class Render(Section):

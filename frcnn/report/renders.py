@@ -1,6 +1,6 @@
 """Write a folder of pictures with boxes, and an overview of them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from PIL import Image
 from frcnn.data.voc.annotation import Annotation
 from frcnn.data.voc.pictures import read_picture
 from frcnn.files import atomic_folder
-from frcnn.report.drawing import contact_sheet
+from frcnn.report.drawing import add_legend, contact_sheet
 
 OVERVIEW = "overview.png"
 
@@ -24,6 +24,7 @@ def write_renders(
     folder: Path,
     annotations: Sequence[Annotation],
     draw: Callable[[np.ndarray, Annotation], np.ndarray],
+    legend: Mapping[str, str],
     before_end: Callable[[], None] = lambda: None,
 ) -> None:
     """Draw pictures and an overview into a folder, which is replaced as a whole.
@@ -32,6 +33,7 @@ def write_renders(
         folder: where to write; if it is not empty it must hold an overview.
         annotations: of the pictures.
         draw: returns a picture (H, W, 3) uint8 with what is to be seen of it.
+        legend: what the lines mean, as of `add_legend`.
         before_end: called before the folder is replaced; may raise.
 
     Raises:
@@ -39,10 +41,11 @@ def write_renders(
     """
 
     def write(annotation: Annotation) -> np.ndarray:
-        picture = draw(read_picture(annotation.path), annotation)
-        Image.fromarray(picture).save(scratch / "new" / f"{annotation.image_id.replace('/', '_')}.png")
+        picture, name = draw(read_picture(annotation.path), annotation), annotation.image_id.replace("/", "_")
+        Image.fromarray(add_legend(picture, legend)).save(scratch / "new" / f"{name}.png")
         return picture
 
     with atomic_folder(folder, OVERVIEW) as scratch, ThreadPoolExecutor() as pool:
-        Image.fromarray(contact_sheet(list(pool.map(write, annotations)))).save(scratch / "new" / OVERVIEW)
+        sheet = contact_sheet(list(pool.map(write, annotations)))
+        Image.fromarray(add_legend(sheet, legend)).save(scratch / "new" / OVERVIEW)
         before_end()

@@ -15,8 +15,8 @@ FILES = sorted([*(ROOT / "frcnn").rglob("*.py"), *(ROOT / "stages").rglob("*.py"
 LONGEST_FILE, LONGEST_FUNCTION = 350, 60
 # Each room may import those before it, and of its own.
 ROOMS = (
-    ("__init__", "allocation", "arrays", "backbones", "boxes", "errors", "files", "fonts", "messages", "parallel"),
-    ("param_file", "params", "presets", "template", "distributed", "checksums", "unchanged", "pipeline"),
+    ("__init__", "allocation", "arrays", "backbones", "boxes", "colors", "errors", "files", "fonts", "messages"),
+    ("parallel", "param_file", "params", "presets", "template", "distributed", "checksums", "unchanged", "pipeline"),
     ("fetching", "pretrained", "data/voc", "array_file"),
     ("data/resizing", "data/augmentation", "data/lookalikes", "data/export", "sources", "picture_sources"),
     ("data/checks", "data/notes"),

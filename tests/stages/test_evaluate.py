@@ -67,7 +67,9 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 def test_writes_metrics_and_prints_the_table(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     out = run(dataset, write(tmp_path / "d.h5"))
-    assert json.loads((out / "summary.json").read_text()) == {
+    summary = json.loads((out / "summary.json").read_text())
+    assert len(summary.pop("COCO")) == 10
+    assert summary == {
         "mAP_voc07": 0.75,
         "mAP_area": 0.75,
         "mAP_reference": 0.75,
@@ -76,6 +78,8 @@ def test_writes_metrics_and_prints_the_table(dataset: Path, tmp_path: Path, caps
         "objects": 3,
         "detections": 4,
         "AP_voc07": {"bolt": 1, "wrench": 0.5},
+        # From 0.8 on both bolts, the wrench and the mistake: F1 of 1 and 2/3.
+        "best_F1": {"score": 0.799999, "F1": 0.833333, "precision": 0.75, "recall": 1},
     }
     bolt, wrench, bag = rows_of(out / "ap_per_class.csv")
     assert (bolt["class"], bolt["objects"], bolt["AP_area"]) == ("bolt", "2", "1.000000")
@@ -86,18 +90,35 @@ def test_writes_metrics_and_prints_the_table(dataset: Path, tmp_path: Path, caps
         ("0.000000", "0.000000", "0.900000"),
         ("1.000000", "0.500000", "0.800000"),
     ]
+    scores = {row["score"]: row for row in rows_of(out / "score_curves.csv") if row["class"] == "wrench"}
+    assert [scores[score]["F1"] for score in ("0.800000", "0.810000", "0.910000")] == [
+        "0.666667",
+        "0.000000",
+        "0.000000",
+    ]
+    assert [scores[score]["precision"] for score in ("0.800000", "0.810000", "0.910000")] == [
+        "0.500000",
+        "0.000000",
+        "",
+    ]
+    assert [(row["truth"], row["detected"]) for row in rows_of(out / "confusion.csv")] == [
+        ("bolt", "bolt"),
+        ("bolt", "bolt"),
+        ("wrench", "wrench"),
+        ("(background)", "wrench"),
+    ]
     assert Image.open(tmp_path / "pr.png").format == "PNG"
     printed = capsys.readouterr().out
     assert "wrench" in printed
-    assert "3 images, 3 objects, 4 detections, mAP 0.750" in printed
+    assert "3 images, 3 objects, 4 detections, mAP 0.750 (11-point), best F1 0.833 at 0.800" in printed
 
 
-def test_coco_where_it_is_asked_for(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_coco_unless_it_is_switched_off(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     """Three objects, bolts of 41 x 41 and 30 x 21, a wrench of 41 x 36, all found, and a wrong wrench of 5 x 5.
 
     The mistake is small, hence no mistake among the medium ones, and no small wrench can be found.
     """
-    out = run(dataset, write(tmp_path / "d.h5"), None, "evaluate.coco=true")
+    out = run(dataset, write(tmp_path / "d.h5"))
     summary = json.loads((out / "summary.json").read_text())
     assert summary["mAP_voc07"] == 0.75
     assert summary["COCO"] == {
@@ -108,14 +129,16 @@ def test_coco_where_it_is_asked_for(dataset: Path, tmp_path: Path, capsys: pytes
     printed = capsys.readouterr().out
     assert "COCO: AP 0.750, AP50 0.750, AP75 0.750, AP_small 1.000, AP_medium 1.000\n" in printed
     assert "COCO: AR_1 1.000, AR_10 1.000" in printed
-    assert "Accumulating" not in printed
-    assert "AP_coco" not in (run(dataset, tmp_path / "d.h5") / "ap_per_class.csv").read_text()
+    assert max(map(len, printed.splitlines()[:9])) <= 80
+    out = run(dataset, tmp_path / "d.h5", None, "evaluate.coco=false")
+    assert "AP_coco" not in (out / "ap_per_class.csv").read_text()
+    assert "COCO" not in (out / "summary.json").read_text()
     assert "COCO" not in capsys.readouterr().out
 
 
 def test_coco_without_objects(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     (dataset / "ImageSets/Main/test.txt").write_text("c\n")
-    out = run(dataset, write(tmp_path / "d.h5", "c"), None, "evaluate.coco=true")
+    out = run(dataset, write(tmp_path / "d.h5", "c"))
     assert json.loads((out / "summary.json").read_text())["COCO"] == {}
     assert "COCO: no object, no AP\n" in capsys.readouterr().out
 
@@ -133,7 +156,7 @@ def test_coco_results_get_the_same_metrics(dataset: Path, tmp_path: Path) -> Non
     write_detections(tmp_path / "d.json", read_detections(tmp_path / "d.h5"))
     metrics = []
     for name in ("d.h5", "d.json"):
-        out = run(dataset, tmp_path / name, None, "evaluate.coco=true")
+        out = run(dataset, tmp_path / name)
         metrics.append([path.read_bytes() for path in [*sorted(out.iterdir()), tmp_path / "pr.png"]])
     assert metrics[0] == metrics[1]
     assert 0.1 < json.loads((out / "summary.json").read_text())["COCO"]["AP"] < 0.9
@@ -180,7 +203,7 @@ def test_class_names_that_a_reader_may_take_for_something_else(
     out = run(dataset, write(tmp_path / "d.h5", classes=["bolt", "wrench", "NA"]))
     assert [row["class"] for row in rows_of(out / "ap_per_class.csv")] == ["bolt", "wrench", "NA"]
     row = next(line.split() for line in capsys.readouterr().out.splitlines() if line.strip().startswith("NA"))
-    assert row == ["NA", "0", "0", "-", "-", "-", "-"]
+    assert row == ["NA", "0", "0", *"-----"]
 
 
 def test_names_that_no_font_can_write_are_told(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -220,6 +243,7 @@ def test_no_object_in_the_split(dataset: Path, tmp_path: Path, capsys: pytest.Ca
         "objects": 0,
         "detections": 1,
         "AP_voc07": {},
+        "COCO": {},
     }
 
 

@@ -51,7 +51,7 @@ def test_stages_without_a_network_do_not_import_torch(command: str) -> None:
 
 
 def test_help_imports_nothing_heavy() -> None:
-    heavy = "torch tensorflow keras numpy h5py pandas PIL matplotlib pycocotools dvc"
+    heavy = "torch tensorflow keras numpy h5py pandas PIL matplotlib faster_coco_eval dvc"
     code = f"import sys, stages.commands; print([name for name in {heavy.split()!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout.strip() == "[]", done.stderr

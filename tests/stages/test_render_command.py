@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from frcnn.colors import BLACK, WHITE, class_color
 from frcnn.detections.detections import Detections, join_detections
 from frcnn.detections.hdf5 import write_detections
 from frcnn.errors import UserError
-from frcnn.report.drawing import GREEN, class_color
 from stages import render
 from tests.factories import ROOT
 
@@ -51,7 +51,8 @@ def test_draws_the_number_asked_for_and_an_overview(project: Path, capsys: pytes
     assert len(pictures) == 3
     assert min(overview.shape[:2]) > 250
     for image in pictures.values():
-        assert has(image, GREEN)
+        assert image.shape[0] > 400
+        assert has(image[:400], WHITE)
         assert has(image, class_color(2))
         assert not has(image, class_color(1))
     out = project / "renders"
@@ -68,6 +69,22 @@ def test_coco_results_are_drawn_alike(project: Path) -> None:
 def test_score_threshold(project: Path) -> None:
     pictures = run(project, "render.images=1", "render.score_threshold=0.2")
     assert has(next(iter(pictures.values())), class_color(1))
+
+
+def test_mistakes_are_marked_as_the_measures_count_them(project: Path) -> None:
+    """A bolt of 100 x 100 px is found by 60 x 100 px at IoU 0.5, not 0.7; a bolt and a wrench elsewhere are wrong."""
+    boxes, labels = np.array([[100, 100, 160, 200], [300, 100, 400, 200], [300, 250, 400, 350]]), np.array([1, 1, 2])
+    image = Detections(boxes, np.array([0.9, 0.8, 0.7]), labels)
+    write_detections(project / "d.h5", join_detections(IDS, ["bolt", "wrench"], [image] * 12, "test"))
+    legends = []
+    for threshold, wrong in ((0.5, [False, True, True]), (0.7, [True, True, True])):
+        picture = next(iter(run(project, f"evaluate.iou_threshold={threshold}", "render.images=1").values()))
+        right_edges = [picture[y1 + 10 : y2 - 10, x2 - 1] for _, y1, x2, y2 in boxes]
+        whole = [np.all(edge == class_color(label)) for edge, label in zip(right_edges, labels, strict=True)]
+        assert whole == [not each for each in wrong]
+        assert bool(np.all(picture[203:220, 100:200] == BLACK, axis=2).any()) == wrong[0]  # ground of "bolt missed"
+        legends.append(picture[400:])
+    assert not np.array_equal(*legends)  # it names the threshold
 
 
 def test_seed_chooses_and_old_pictures_go(project: Path) -> None:

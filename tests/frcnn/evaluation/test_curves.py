@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from frcnn.colors import PALETTE
 from frcnn.evaluation.curves import draw_curves, thin_curve
 from frcnn.evaluation.voc_ap import ClassResult, average_precision, precision_recall
 
@@ -75,3 +76,12 @@ def test_names_are_legible(tmp_path: Path, first: str, second: str, equal: bool)
 def test_class_without_detections_is_in_the_legend(tmp_path: Path) -> None:
     draw_curves(tmp_path / "c.png", [result_of("a", np.zeros(0, np.int8), 4)], 0.5)
     assert (tmp_path / "c.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(("verdict", "drawn"), [([1], True), ([0, 1], True), ([0], False)])
+def test_curve_of_one_point_is_seen(tmp_path: Path, verdict: list[int], drawn: bool) -> None:
+    """One of four objects is found by the last detection, or by none."""
+    draw_curves(tmp_path / "c.png", [result_of("a", np.array(verdict, np.int8), 4)], 0.5)
+    with Image.open(tmp_path / "c.png") as image:
+        axes = np.asarray(image.convert("RGB").crop((0, 0, image.width // 2, image.height)))
+    assert (np.count_nonzero(np.all(axes == PALETTE[0], axis=2)) > 10) == drawn
