@@ -195,7 +195,9 @@ def _propose_validation(advice: Advice, images: int) -> None:
     if published or params.train.validation.fraction:
         return
     if images < LEAST_TO_HOLD_OUT:
-        advice.remarks.append(f"{images} pictures are too few to hold some out for validation (at least {LEAST_TO_HOLD_OUT})")
+        advice.remarks.append(
+            f"{images} pictures are too few to hold some out for validation (at least {LEAST_TO_HOLD_OUT})"
+        )
         return
     values = {"fraction": HELD_OUT, "keep": "best"} | {
         name: getattr(params.detect, name) for name in Postprocessing.model_fields
