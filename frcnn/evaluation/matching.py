@@ -1,7 +1,7 @@
 """Decide which detections of one class found an object: the devkit's way and the reference implementation's.
 
-D detections in descending order of score, O objects (ground truth) in the order of image and, inside an image, of
-its file; P pairs of a detection and an object of the same image. Everything is decided for all images at once.
+D detections, O objects (ground truth), P pairs of a detection and an object of the same image, by descending score of
+the detections, then in the objects' order. Everything is decided for all images at once.
 """
 
 from typing import NamedTuple
@@ -14,7 +14,7 @@ FOUND, WRONG, IGNORED = 1, 0, -1
 
 
 class Pairs(NamedTuple):
-    """Every detection with every object of its image, in the order of detections, then of objects.
+    """Every detection with every object of its image, by descending score of the detections, then as objects stand.
 
     detection (P,) and object (P,) are indices; iou (P,) is float64.
     """
@@ -23,14 +23,18 @@ class Pairs(NamedTuple):
     object: np.ndarray
     iou: np.ndarray
 
+    def where(self, chosen: np.ndarray) -> "Pairs":
+        """Return the chosen pairs (P,) bool."""
+        return Pairs(*(values[chosen] for values in self))
+
 
 def pair(
     detection_images: np.ndarray, detection_boxes: np.ndarray, object_images: np.ndarray, object_boxes: np.ndarray
 ) -> Pairs:
-    """Pair detections and objects of one class.
+    """Pair detections and objects.
 
     Args:
-        detection_images: (D,) index of the image.
+        detection_images: (D,) index of the image, by descending score.
         detection_boxes: (D, 4).
         object_images: (O,) index of the image, ascending.
         object_boxes: (O, 4), pixels of the same images.
@@ -62,12 +66,12 @@ def match_devkit(pairs: Pairs, count: int, difficult: np.ndarray, iou_threshold:
         (D,) int8, FOUND, WRONG or IGNORED.
     """
     verdict = np.full(count, WRONG, np.int8)
-    best = _best_of_each_detection(pairs)
+    best = best_of_each_detection(pairs)
     best = best[pairs.iou[best] > iou_threshold]
     ignored = difficult[pairs.object[best]]
     verdict[pairs.detection[best[ignored]]] = IGNORED
     candidates = best[~ignored]
-    verdict[pairs.detection[candidates[_first_of_each(pairs.object[candidates])]]] = FOUND
+    verdict[pairs.detection[candidates[first_of_each(pairs.object[candidates])]]] = FOUND
     return verdict
 
 
@@ -86,21 +90,34 @@ def match_reference(pairs: Pairs, count: int, difficult: np.ndarray, iou_thresho
     while len(left):
         now = rank[left] == rank[left].min()
         turn = left[now]
-        taken = turn[_first_of_each(pairs.object[turn])]
+        taken = turn[first_of_each(pairs.object[turn])]
         verdict[pairs.detection[taken]] = FOUND
         left = left[~now & (verdict[pairs.detection[left]] != FOUND)]
     return verdict
 
 
-def _best_of_each_detection(pairs: Pairs) -> np.ndarray:
-    """Return, for each detection that has pairs, the pair of highest IoU, the first of equals."""
+def match_by_iou(pairs: Pairs) -> np.ndarray:
+    """Match detections and objects one to one, the highest IoU first (of equals the first); return these pairs."""
+    left = np.argsort(-pairs.iou, kind="stable")
+    matched = [left[:0]]
+    while len(left):
+        detection, object_ = pairs.detection[left], pairs.object[left]
+        # Neither the detection nor the object has a better pair.
+        now = np.intersect1d(first_of_each(detection), first_of_each(object_))
+        matched.append(left[now])
+        left = left[~np.isin(detection, detection[now]) & ~np.isin(object_, object_[now])]
+    return np.concatenate(matched)
+
+
+def best_of_each_detection(pairs: Pairs) -> np.ndarray:
+    """Return, for each detection that has pairs, the pair of highest IoU (the first of equals), in the pairs' order."""
     if not len(pairs.detection):
         return np.empty(0, np.int64)
     starts = _starts(pairs)
     highest = np.maximum.reduceat(pairs.iou, starts)
     lengths = np.diff(np.append(starts, len(pairs.iou)))
     at_best = np.flatnonzero(pairs.iou == np.repeat(highest, lengths))
-    return at_best[_first_of_each(pairs.detection[at_best])]
+    return at_best[first_of_each(pairs.detection[at_best])]
 
 
 def _rank_in_its_detection(pairs: Pairs) -> np.ndarray:
@@ -115,6 +132,6 @@ def _starts(pairs: Pairs) -> np.ndarray:
     return np.flatnonzero(np.diff(pairs.detection, prepend=-1))
 
 
-def _first_of_each(values: np.ndarray) -> np.ndarray:
-    """Return the index of the first occurrence of each value."""
-    return np.unique(values, return_index=True)[1]
+def first_of_each(values: np.ndarray) -> np.ndarray:
+    """Return the index of the first occurrence of each value, ascending."""
+    return np.sort(np.unique(values, return_index=True)[1])

@@ -1,0 +1,115 @@
+"""Annotations that may be wrong: where confident detections and objects contradict each other."""
+
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from frcnn.boxes import area
+from frcnn.detections.detections import SplitDetections
+from frcnn.evaluation.matching import first_of_each
+from frcnn.evaluation.split_matching import best_objects, match_split
+from frcnn.evaluation.tables import text_cell
+from frcnn.evaluation.voc_ap import Objects
+
+Kind = Literal["no object", "never detected", "other class"]
+
+
+class Suspicion(NamedTuple):
+    """A place to look at.
+
+    Attributes:
+        image: index.
+        kind: `no object`: a confident detection, but no object touches it; `never detected`: no detection of any score
+            or class touches the object; `other class`: a confident detection has another class than its object, whose
+            class no confident detection there has.
+        label: of the detection, or of the object that is never detected.
+        score: of the detection; NaN of an object that is never detected.
+        box: (4,) of the detection or of that object, pixels of the original picture.
+        object: index of the object, -1 without.
+    """
+
+    image: int
+    kind: Kind
+    label: int
+    score: float
+    box: np.ndarray
+    object: int
+
+
+def suspicious(
+    objects: Objects,
+    detections: SplitDetections,
+    score: float,
+    iou_threshold: float = 0.5,
+    touching_iou: float = 0.1,
+) -> list[Suspicion]:
+    """Return what contradicts: by kind, the highest scores or the largest objects first.
+
+    Args:
+        score: from which on a detection is confident.
+        iou_threshold: of a detection and an object that are at one place.
+        touching_iou: of a detection and an object that touch. A difficult object counts here, but is not suspicious.
+    """
+    matching = match_split(objects, detections, iou_threshold)
+    pairs, confident = matching.pairs, detections.scores >= score
+    _, overlap = best_objects(pairs, len(confident))
+    alone = matching.order[(confident & (overlap <= touching_iou))[matching.order]]
+    touched = np.zeros(len(objects.images))
+    np.maximum.at(touched, pairs.object, pairs.iou)
+    never = np.flatnonzero((touched <= touching_iou) & ~objects.difficult)
+    never = never[np.argsort(-area(objects.boxes[never]), kind="stable")]
+    agreed = objects.difficult.copy()
+    at_place = confident[pairs.detection] & (pairs.iou > iou_threshold)
+    agreed[pairs.object[at_place & matching.same_class]] = True
+    disputes = pairs.where(at_place & ~matching.same_class & ~agreed[pairs.object])
+    first = first_of_each(disputes.object)
+    return [
+        *_of_detections(detections, "no object", alone, np.full(len(alone), -1)),
+        *map(
+            Suspicion,
+            objects.images[never].tolist(),
+            ["never detected"] * len(never),
+            objects.labels[never].tolist(),
+            [np.nan] * len(never),
+            objects.boxes[never],
+            never.tolist(),
+        ),
+        *_of_detections(detections, "other class", disputes.detection[first], disputes.object[first]),
+    ]
+
+
+def suspicious_table(
+    suspicions: Sequence[Suspicion], objects: Objects, image_ids: Sequence[str], class_names: Sequence[str]
+) -> str:
+    """Return a row for each suspicion as CSV: where it is, and the object by its number in the file, from 1."""
+    first = np.searchsorted(objects.images, np.arange(len(image_ids)))
+    rows = [
+        {
+            "image": text_cell(image_ids[each.image]),
+            "kind": each.kind,
+            "object": each.object - first[each.image] + 1 if each.object >= 0 else None,
+            "annotated": text_cell(class_names[objects.labels[each.object] - 1]) if each.object >= 0 else None,
+            "detected": text_cell(class_names[each.label - 1]) if each.kind != "never detected" else None,
+            "score": each.score,
+            **dict(zip(("x1", "y1", "x2", "y2"), each.box.astype(float), strict=True)),
+        }
+        for each in suspicions
+    ]
+    columns = ["image", "kind", "object", "annotated", "detected", "score", "x1", "y1", "x2", "y2"]
+    return pd.DataFrame(rows, columns=columns).astype({"object": "Int64"}).to_csv(index=False, float_format="%.6g")
+
+
+def _of_detections(
+    detections: SplitDetections, kind: Kind, rows: np.ndarray, objects: np.ndarray
+) -> Iterator[Suspicion]:
+    return map(
+        Suspicion,
+        detections.image_index[rows].tolist(),
+        [kind] * len(rows),
+        detections.labels[rows].tolist(),
+        detections.scores[rows].tolist(),
+        detections.boxes[rows],
+        objects.tolist(),
+    )
