@@ -7,8 +7,8 @@ objects and detections. Detections are matched once, because matching is within 
 import numpy as np
 
 from frcnn.detections.detections import SplitDetections
-from frcnn.evaluation.matching import FOUND, IGNORED, match_reference
-from frcnn.evaluation.split_matching import match_split
+from frcnn.evaluation.matching import FOUND, match_reference
+from frcnn.evaluation.split_matching import by_class, match_split
 from frcnn.evaluation.voc_ap import ELEVEN_POINTS, RULES, Objects
 
 TOGETHER = 50  # draws, so that arrays stay small
@@ -23,11 +23,14 @@ def bootstrap(
     draws.
     """
     images, classes = len(detections.image_ids), len(detections.class_names)
-    matching = match_split(objects, detections, iou_threshold)
-    reference = match_reference(
-        matching.pairs.where(matching.same_class), len(matching.order), objects.difficult, iou_threshold
+    matching, easy = match_split(objects, detections, iou_threshold), ~objects.difficult
+    of_class = matching.pairs.where(matching.same_class)
+    reference = match_reference(of_class, len(matching.order), objects.difficult, iou_threshold)
+    # RULES that share a matching, its verdicts, and the detections of each class.
+    judged = (
+        (slice(0, 2), matching.verdict, matching.counted),
+        (slice(2, 3), reference, by_class(matching.order, detections)),
     )
-    easy = ~objects.difficult
     counts = np.bincount(objects.images[easy] * classes + objects.labels[easy] - 1, minlength=images * classes).reshape(
         images, classes
     )
@@ -35,15 +38,11 @@ def bootstrap(
     values = np.full((draws, classes, len(RULES)), np.nan)
     for start in range(0, draws, TOGETHER):
         weights = np.array([_draw(images, rng) for _ in range(min(TOGETHER, draws - start))])
-        totals = (weights @ counts.astype(np.float64)).astype(np.int64)
-        for column, verdict in ((slice(0, 2), matching.verdict), (slice(2, 3), reference)):
-            rows = matching.order[verdict[matching.order] != IGNORED]
-            by_class = rows[np.argsort(detections.labels[rows], kind="stable")]
-            ends = np.searchsorted(detections.labels[by_class], np.arange(1, classes + 2))
-            for index in range(classes):
-                own = by_class[ends[index] : ends[index + 1]]
-                both = _weighted_ap(weights[:, owner[own]], verdict[own] == FOUND, totals[:, index])
-                values[start : start + TOGETHER, index, column] = both[:, :2] if column.start == 0 else both[:, 1:]
+        totals = (weights.astype(np.float64) @ counts).astype(np.int64)  # floats: BLAS has no whole numbers
+        for columns, verdict, of_classes in judged:
+            for index, rows in enumerate(of_classes):
+                pair = _weighted_ap(weights[:, owner[rows]], verdict[rows] == FOUND, totals[:, index])
+                values[start : start + TOGETHER, index, columns] = pair[:, columns.start // 2 :]
     return values
 
 

@@ -61,16 +61,13 @@ def error_types(
     """Sort the errors of the detections; difficult objects are left out, and detections that the AP ignores."""
     matching = match_split(objects, detections, iou_threshold)
     types, about = _types(objects, matching, iou_threshold, background_iou)
-    easy = ~objects.difficult
-    unfound = easy.copy()
-    unfound[matching.object[matching.object >= 0]] = False
-    correctable = np.isin(types, (CLASSIFICATION, LOCALIZATION)) & np.append(unfound, False)[about]
+    correctable = np.isin(types, (CLASSIFICATION, LOCALIZATION)) & np.append(matching.missed, False)[about]
     rows = matching.order[correctable[matching.order]]
     fixing = np.zeros(len(types), bool)
     fixing[rows[first_of_each(about[rows])]] = True
-    missed = unfound.copy()
+    missed = matching.missed.copy()
     missed[about[rows]] = False
-    cost = _costs(objects, detections, matching, (types, about, fixing), (unfound, missed))
+    cost = _costs(objects, detections, matching, (types, about, fixing), missed)
     return ErrorTypes(types, about, missed, cost)
 
 
@@ -99,13 +96,13 @@ def _costs(
     detections: SplitDetections,
     matching: SplitMatching,
     errors: tuple[np.ndarray, np.ndarray, np.ndarray],
-    lost: tuple[np.ndarray, np.ndarray],
+    missed: np.ndarray,
 ) -> dict[str, float]:
     classes, order = len(detections.class_names), matching.order[matching.verdict[matching.order] != IGNORED]
     types, about, fixing = (values[order] for values in errors)
     labels, found = detections.labels[order], matching.verdict[order] == FOUND
     totals = _count(objects.labels[~objects.difficult], classes)
-    unfound, missed = (_count(objects.labels[which], classes) for which in lost)
+    unfound, hopeless = (_count(objects.labels[which], classes) for which in (matching.missed, missed))
     present = totals > 0
     before = _mean_ap(_Judged(labels, found, totals), present)
     fixed = {}
@@ -114,7 +111,7 @@ def _costs(
         kept = fix | (types != type_)
         new_labels = np.where(fix, np.append(objects.labels, 0)[about], labels)
         fixed[name] = _Judged(new_labels[kept], (found | fix)[kept], totals)
-    fixed["missed"] = _Judged(labels, found, totals - missed)
+    fixed["missed"] = _Judged(labels, found, totals - hopeless)
     fixed["false_positive"] = _Judged(labels[found], found[found], totals)
     fixed["false_negative"] = _Judged(labels, found, totals - unfound)
     return {name: _mean_ap(judged, present) - before for name, judged in fixed.items()}

@@ -6,8 +6,8 @@ import numpy as np
 
 from frcnn.boxes import area
 from frcnn.detections.detections import SplitDetections
-from frcnn.evaluation.matching import FOUND, IGNORED, WRONG
-from frcnn.evaluation.split_matching import SplitMatching, best_objects, match_split
+from frcnn.evaluation.matching import FOUND, WRONG
+from frcnn.evaluation.split_matching import best_objects, match_split
 from frcnn.evaluation.voc_ap import Objects
 
 TOGETHER = 2_000_000  # numbers in an array
@@ -33,10 +33,9 @@ def telling_errors(
 ) -> TellingErrors:
     """Return the errors that are not about difficult objects."""
     matching = match_split(objects, detections, iou_threshold)
-    unfound = _unfound(objects, matching)
     wrong = matching.order[matching.verdict[matching.order] == WRONG]
-    missed = np.flatnonzero(unfound)
-    candidates = matching.pairs.where(matching.same_class & unfound[matching.pairs.object])
+    missed = np.flatnonzero(matching.missed)
+    candidates = matching.pairs.where(matching.same_class & matching.missed[matching.pairs.object])
     _, ious = best_objects(candidates, len(matching.order))
     return TellingErrors(
         wrong,
@@ -51,20 +50,14 @@ def ap_lost(objects: Objects, detections: SplitDetections, iou_threshold: float)
     Its false alarms are removed, and its missed objects found with the highest score of all.
     """
     matching = match_split(objects, detections, iou_threshold)
-    images, classes = len(detections.image_ids), len(detections.class_names)
-    unfound, easy = _unfound(objects, matching), ~objects.difficult
-    rows = matching.order[matching.verdict[matching.order] != IGNORED]
-    by_class = rows[np.argsort(detections.labels[rows], kind="stable")]
-    ends = np.searchsorted(detections.labels[by_class], np.arange(1, classes + 2))
-    lost, present = np.zeros(images), 0
-    for index in range(classes):
-        total = np.count_nonzero(easy & (objects.labels == index + 1))
-        own = by_class[ends[index] : ends[index + 1]]
-        missed = np.bincount(objects.images[unfound & (objects.labels == index + 1)], minlength=images)
+    owners, lost, classes = detections.image_index, np.zeros(len(detections.image_ids)), 0
+    for label, rows in enumerate(matching.counted, 1):
+        total = np.count_nonzero(~objects.difficult & (objects.labels == label))
+        missed = np.bincount(objects.images[matching.missed & (objects.labels == label)], minlength=len(lost))
         if total:
-            present += 1
-            lost += _gains(detections.image_index[own], matching.verdict[own] == FOUND, missed) / total
-    return lost / max(present, 1)
+            classes += 1
+            lost += _gains(owners[rows], matching.verdict[rows] == FOUND, missed) / total
+    return lost / max(classes, 1)
 
 
 def _gains(owners: np.ndarray, found: np.ndarray, missed: np.ndarray) -> np.ndarray:
@@ -104,9 +97,3 @@ def _summed_precision(extra: np.ndarray, alarms: np.ndarray) -> np.ndarray:
     right = extra + np.arange(1, alarms.shape[1] + 1)
     precision = right / (right + alarms)
     return np.maximum.accumulate(precision[:, ::-1], 1).sum(1)
-
-
-def _unfound(objects: Objects, matching: SplitMatching) -> np.ndarray:
-    unfound = ~objects.difficult
-    unfound[matching.object[matching.object >= 0]] = False
-    return unfound

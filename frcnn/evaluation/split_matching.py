@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from frcnn.detections.detections import SplitDetections
-from frcnn.evaluation.matching import FOUND, Pairs, best_of_each_detection, match_devkit, pair
+from frcnn.evaluation.matching import FOUND, IGNORED, Pairs, best_of_each_detection, match_devkit, pair
 from frcnn.evaluation.voc_ap import Objects
 
 
@@ -19,6 +19,8 @@ class SplitMatching:
         same_class: (P,) bool.
         verdict: (D,) int8, FOUND, WRONG or IGNORED, as in the AP by the devkit's rules.
         object: (D,) the object that a detection found, -1 for the others.
+        missed: (O,) bool, what is not difficult and nothing found.
+        counted: C arrays, the detections of each class that are not ignored, by descending score.
     """
 
     order: np.ndarray
@@ -26,6 +28,8 @@ class SplitMatching:
     same_class: np.ndarray
     verdict: np.ndarray
     object: np.ndarray
+    missed: np.ndarray
+    counted: list[np.ndarray]
 
 
 def match_split(objects: Objects, detections: SplitDetections, iou_threshold: float) -> SplitMatching:
@@ -40,7 +44,16 @@ def match_split(objects: Objects, detections: SplitDetections, iou_threshold: fl
     of_class = pairs.where(same_class)
     verdict = match_devkit(of_class, len(order), objects.difficult, iou_threshold)
     taken, _ = best_objects(of_class, len(order))
-    return SplitMatching(order, pairs, same_class, verdict, np.where(verdict == FOUND, taken, -1))
+    missed = ~objects.difficult
+    missed[taken[verdict == FOUND]] = False
+    counted = by_class(order[verdict[order] != IGNORED], detections)
+    return SplitMatching(order, pairs, same_class, verdict, np.where(verdict == FOUND, taken, -1), missed, counted)
+
+
+def by_class(chosen: np.ndarray, detections: SplitDetections) -> list[np.ndarray]:
+    """Return the chosen detections, indices, of each class in the order that they have."""
+    rows = chosen[np.argsort(detections.labels[chosen], kind="stable")]
+    return np.split(rows, np.searchsorted(detections.labels[rows], np.arange(2, len(detections.class_names) + 1)))
 
 
 def best_objects(pairs: Pairs, count: int) -> tuple[np.ndarray, np.ndarray]:
