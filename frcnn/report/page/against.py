@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from frcnn.data.voc.dataset import VocDataset
 from frcnn.detections.detections import SplitDetections, join_detections
 from frcnn.detections.hdf5 import check_agreement, read_detections
 from frcnn.errors import UserError
-from frcnn.evaluation.bootstrap import interval, paired_bootstrap
+from frcnn.evaluation.bootstrap import bootstrap, interval
 from frcnn.evaluation.picture_errors import ap_lost
 from frcnn.evaluation.tables import name_in_cell
-from frcnn.evaluation.voc_ap import ClassResult, Objects, evaluate_arrays, mean_ap
+from frcnn.evaluation.voc_ap import RULES, ClassResult, Objects, evaluate_arrays, mean_ap
+from frcnn.report.page.class_table import class_mean
 
 DETECTIONS, SUMMARY, CLASSES = "data/detections.h5", "metrics/summary.json", "metrics/ap_per_class.csv"
 PICTURES = 6  # that got better, and that got worse
@@ -68,20 +68,31 @@ class Comparison:
 
 
 def compare_folder(
-    folder: Path, objects: Objects, detections: SplitDetections, dataset: VocDataset, iou_threshold: float
+    folder: Path,
+    objects: Objects,
+    detections: SplitDetections,
+    iou_threshold: float,
+    draws: np.ndarray,
 ) -> Comparison:
     """Compare detections with those of another project's folder, picture by picture.
+
+    Args:
+        folder: the other project.
+        objects: of the images of `detections`.
+        detections: of now.
+        iou_threshold: a detection finds an object if their IoU is greater.
+        draws: AP of `detections` as `bootstrap` returns it.
 
     Raises:
         UserError: it has no detections, or they are not of these images and classes.
     """
     path = folder / DETECTIONS
     other = read_detections(path)
-    check_agreement(path, other, detections.split, detections.class_names, dataset.split(detections.split))
+    check_agreement(path, other, detections.split, detections.class_names, detections.image_ids)
     index = {image_id: i for i, image_id in enumerate(other.image_ids)}
     images = [other.of_image(index[image_id]) for image_id in detections.image_ids]
     other = join_detections(detections.image_ids, detections.class_names, images, detections.split, other.provenance)
-    draws = paired_bootstrap(objects, other, detections, iou_threshold)
+    draws = (draws - bootstrap(objects, other, iou_threshold))[:, :, RULES.index("area")]  # of the same pictures
     before, now = (evaluate_arrays(objects, each, iou_threshold) for each in (other, detections))
     gains = ap_lost(objects, other, iou_threshold) - ap_lost(objects, detections, iou_threshold)
     order = np.argsort(-gains, kind="stable")
@@ -131,7 +142,7 @@ def _differences(
         Difference(new.name, old.ap["area"], new.ap["area"], (float(low), float(high)))
         for old, new, low, high in zip(before, now, lows, highs, strict=True)
     ]
-    low, high = interval(np.nanmean(draws, axis=1))
+    low, high = interval(class_mean(draws))
     return [*classes, Difference("Mean", mean_ap(before, "area"), mean_ap(now, "area"), (float(low), float(high)))]
 
 

@@ -1,11 +1,10 @@
-"""The pictures of the page: which, why, and with what on them."""
+"""The pictures of the page with the boxes that lie on them."""
 
 import base64
 import io
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
@@ -15,7 +14,7 @@ from frcnn.data.voc.pictures import read_picture
 from frcnn.report.page.judged import Judged
 
 SIDE = 480  # px, longer side of a picture on the page
-MOST_PICTURES, MOST_BOXES = 96, 100  # on the page, in a picture
+MOST_BOXES = 100  # in a picture
 QUALITIES, MOST_BYTES = (80, 60, 40), 50_000  # of JPEG: the first that makes a picture this small, or the last
 
 
@@ -49,30 +48,6 @@ class Picture:
     objects: list[Box]
     detections: list[Box]
     jpeg: str
-
-
-@dataclass
-class Choice:
-    """Why pictures are shown: reasons by group for each, in the order in which pictures were chosen."""
-
-    reasons: dict[int, dict[str, list[str]]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(list)))
-
-    def add(self, group: str, image: int, reason: str) -> None:
-        """Note a reason; of pictures that are not chosen yet only as many as the page may have."""
-        if image in self.reasons or len(self.reasons) < MOST_PICTURES:
-            self.reasons[image][group].append(reason)
-
-
-def add_cells(choice: Choice, cells: Iterable[tuple[int, Sequence[int]]]) -> None:
-    """Choose a picture for each cell of the confusion matrix that no chosen picture shows, while there is room.
-
-    Args:
-        choice: is added to.
-        cells: how many events each has, and their images, the best first.
-    """
-    for _, images in sorted(cells, key=lambda cell: -cell[0]):
-        if not any(image in choice.reasons for image in images):
-            choice.add("matrix", int(images[0]), "An example from the confusion matrix")
 
 
 def draw_pictures(judged: Judged, annotations: Sequence[Annotation], chosen: Iterable[int]) -> list[Picture]:

@@ -6,9 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from frcnn.detections.detections import SplitDetections
-from frcnn.evaluation.confusion import confusion
+from frcnn.evaluation.matching import FOUND, IGNORED, WRONG
+from frcnn.evaluation.split_matching import match_split
 from frcnn.evaluation.voc_ap import Objects
 from frcnn.report.page.thresholds import Thresholds
+
+STATES = {FOUND: "found", WRONG: "wrong", IGNORED: "ignored"}
 
 
 @dataclass(frozen=True)
@@ -34,13 +37,9 @@ class Judged:
 
 
 def judge(objects: Objects, detections: SplitDetections, thresholds: Thresholds, iou_threshold: float) -> Judged:
-    """Return what became of detections of any score."""
-    events = confusion(objects, detections, -np.inf, iou_threshold)
-    counted = events.detections >= 0
-    found = counted & (events.objects >= 0) & (events.truth == events.detected)
-    states = np.full(len(detections.scores), "ignored", "<U7")
-    states[events.detections[counted]] = "wrong"
-    states[events.detections[found]] = "found"
+    """Return what became of detections of any score, and of the objects."""
+    matching = match_split(objects, detections, iou_threshold)
+    found = np.flatnonzero(matching.object >= 0)
     steps, object_steps = thresholds.steps_of(detections.scores), np.full(len(objects.labels), -1)
-    object_steps[events.objects[found]] = steps[events.detections[found]]
-    return Judged(objects, detections, states.tolist(), steps, object_steps)
+    object_steps[matching.object[found]] = steps[found]
+    return Judged(objects, detections, [STATES[each] for each in matching.verdict.tolist()], steps, object_steps)
