@@ -49,9 +49,10 @@ def choose(
         if lost[image] > LEAST_LOSS:
             chosen.add("worst", int(image), f"its errors cost {lost[image]:.4f} mAP")
     telling, owner = telling_errors(objects, detections, iou_threshold), detections.image_index
-    sure = telling.false_alarms[judged.detection_steps[telling.false_alarms] >= thresholds.best]
-    for group, rows, words in (("alarm", sure, "false alarm"), ("near", telling.near_misses, "near miss")):
-        for row in rows[:EACH]:
+    for group, rows, words in (
+        ("alarm", telling.false_alarms, "false alarm"), ("near", telling.near_misses, "near miss")
+    ):  # fmt: skip
+        for row in rows[judged.detection_steps[rows] >= thresholds.best][:EACH]:
             chosen.add(group, int(owner[row]), f"{words}: {_name(judged, detections.labels[row])} "
                        f"{detections.scores[row]:.2f}")  # fmt: skip
     _choose_missed(chosen, judged, thresholds)
