@@ -24,7 +24,7 @@ def run(
     overrides: options.Overrides = None,
     instances: options.Instances = None,
 ) -> None:
-    """Read the dataset and the detections on its test split, write average precision and precision-recall curves."""
+    """Read the dataset and the detections on its test split, write average precision, curves, and what is confused."""
     import json
 
     import numpy as np
@@ -32,9 +32,11 @@ def run(
     from frcnn.data.voc.dataset import VocDataset
     from frcnn.detections.coco_results import is_results, remark_on_corners
     from frcnn.detections.hdf5 import read_with_annotations
+    from frcnn.evaluation.confusion import confusion
     from frcnn.evaluation.curves import draw_curves
-    from frcnn.evaluation.tables import ap_table, curve_table
-    from frcnn.evaluation.voc_ap import evaluate, mean_ap, summarize
+    from frcnn.evaluation.score_curves import best_f1, mean_score_curve
+    from frcnn.evaluation.tables import ap_table, confusion_table, curve_table, score_curve_table
+    from frcnn.evaluation.voc_ap import evaluate_arrays, mean_ap, objects_of, summarize
     from frcnn.files import locked, write_text
     from frcnn.fonts import remark_on_letters
     from frcnn.params import load_params
@@ -49,8 +51,12 @@ def run(
     found, annotations = read_with_annotations(
         detections, VocDataset(dataset), split or params.splits.test, params.data.box_convention, instances
     )
-    results = evaluate(annotations, found, threshold)
+    objects = objects_of(annotations, found)
+    results = evaluate_arrays(objects, found, threshold)
     summary = summarize(results, len(annotations))
+    if best := best_f1(results):
+        summary["best_F1"] = best
+    confused = confusion(objects, found, mean_score_curve(results).best_score, threshold)
     coco = None
     if params.evaluate.coco:
         from frcnn.evaluation.coco import evaluate_coco
@@ -62,6 +68,8 @@ def run(
         write_text(metrics / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
         write_text(metrics / "ap_per_class.csv", ap_table(results, coco.ap if coco else None))
         write_text(metrics / "pr_curves.csv", curve_table(results))
+        write_text(metrics / "score_curves.csv", score_curve_table(results))
+        write_text(metrics / "confusion.csv", confusion_table(confused, found.class_names))
         draw_curves(curves, results, threshold)
         print_table(metrics)
     if coco:
@@ -72,8 +80,10 @@ def run(
     if remark := remark_on_letters(found.class_names):
         say(f"{curves}: {remark}")
     counts = ", ".join(f"{summary[what]} {what}" for what in ("images", "objects", "detections"))
-    mean = f"mAP {mean_ap(results, 'voc07'):.3f} (11-point)"
-    say(f"{metrics / 'summary.json'}: {counts}, {mean}; curves in {curves}")
+    means = f"mAP {mean_ap(results, 'voc07'):.3f} (11-point)"
+    if "score" in best:
+        means += f", best F1 {best['F1']:.3f} at {best['score']:.3f}"
+    say(f"{metrics / 'summary.json'}: {counts}, {means}; curves in {curves}")
 
 
 def _say_coco(coco: "CocoResult") -> None:

@@ -1,18 +1,15 @@
 """The confusion matrix of a detector: which class was detected where which object is, with background."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 from frcnn.detections.detections import SplitDetections
 from frcnn.evaluation.matching import FOUND, IGNORED, match_by_iou
 from frcnn.evaluation.split_matching import match_split
-from frcnn.evaluation.tables import text_cell
 from frcnn.evaluation.voc_ap import Objects
 
-BACKGROUND = "background"
+BACKGROUND = "(background)"  # no class is called that, and it stands before all in the order of letters
 
 
 @dataclass(frozen=True)
@@ -65,13 +62,6 @@ def confusion(objects: Objects, detections: SplitDetections, score: float, iou_t
     return Confusion(
         counts.reshape(background + 1, background + 1), truth, detected, detections=of_detection, objects=of_object
     )
-
-
-def confusion_table(matrix: Confusion, class_names: Sequence[str]) -> str:
-    """Return a row for each pair of classes: truth, detected, count, as CSV."""
-    names = [*map(text_cell, class_names), BACKGROUND]
-    index = pd.MultiIndex.from_product([names, names], names=["truth", "detected"])
-    return pd.Series(matrix.counts.ravel(), index, name="count").to_csv()
 
 
 def _cells(labels: np.ndarray, indices: np.ndarray, background: int) -> np.ndarray:

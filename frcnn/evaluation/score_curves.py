@@ -10,12 +10,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from frcnn.evaluation.voc_ap import ClassResult
 
 THRESHOLDS = np.linspace(0, 1, 101)
-DIGITS = 1e6
 
 
 class _Rates(NamedTuple):
@@ -71,25 +69,8 @@ def best_f1(results: Sequence[ClassResult]) -> dict[str, float]:
 
 
 def threshold_below(score: float) -> float:
-    """Return the next lower number of 6 digits: of it a detection has more, as detectors ask for, and at least it."""
-    return max(0.0, math.ceil(score * DIGITS - 1) / DIGITS)
-
-
-def score_curve_table(results: Sequence[ClassResult]) -> str:
-    """Return a row for each class that has objects and each threshold, as CSV with 6 digits."""
-    from frcnn.evaluation.tables import text_cell
-
-    tables = [
-        pd.DataFrame({"class": text_cell(result.name), "score": THRESHOLDS, **_columns(_rates(result, THRESHOLDS))})
-        for result in results
-        if result.objects
-    ]
-    empty = pd.DataFrame(columns=["class", "score", "precision", "recall", "F1"])
-    return pd.concat(tables or [empty]).to_csv(index=False, float_format="%.6f")
-
-
-def _columns(rates: _Rates) -> dict[str, np.ndarray]:
-    return {"precision": rates.precision, "recall": rates.recall, "F1": rates.f1}
+    """Return the next number of 6 digits below a score, in float32, too: detectors keep what is above a threshold."""
+    return max(0, math.floor(score * 1e6 - 0.1)) / 1e6
 
 
 def _rates(result: ClassResult, thresholds: np.ndarray) -> _Rates:

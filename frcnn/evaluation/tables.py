@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
+from frcnn.evaluation.confusion import BACKGROUND, Confusion
 from frcnn.evaluation.curves import thin_curve
+from frcnn.evaluation.score_curves import score_curve
 from frcnn.evaluation.voc_ap import RULES, ClassResult
 
 FORMULA = tuple("=+-@'")  # with these a spreadsheet takes a text for a formula; the last is what prevents it
@@ -49,3 +52,24 @@ def curve_table(results: Sequence[ClassResult]) -> str:
     ]
     table = pd.DataFrame(rows, columns=["class", "recall", "precision", "score"])
     return table.to_csv(index=False, float_format="%.6f")
+
+
+def score_curve_table(results: Sequence[ClassResult]) -> str:
+    """Return precision, recall and F1 of each class that has objects, a row for each score."""
+    rows = [
+        (text_cell(result.name), *rates)
+        for result in results
+        if result.objects
+        for curve in [score_curve(result)]
+        for rates in zip(curve.scores, curve.precision, curve.recall, curve.f1, strict=True)
+    ]
+    table = pd.DataFrame(rows, columns=["class", "score", "precision", "recall", "F1"])
+    return table.to_csv(index=False, float_format="%.6f")
+
+
+def confusion_table(matrix: Confusion, class_names: Sequence[str]) -> str:
+    """Return a row for each event, in the order of truth and detected: DVC's plot counts them."""
+    names = [*map(text_cell, class_names), BACKGROUND]
+    order = np.lexsort((matrix.detected, matrix.truth))
+    cells = np.array(names, object)[np.stack([matrix.truth[order], matrix.detected[order]], 1)]
+    return pd.DataFrame(cells, columns=["truth", "detected"]).to_csv(index=False)

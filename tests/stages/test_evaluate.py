@@ -76,6 +76,8 @@ def test_writes_metrics_and_prints_the_table(dataset: Path, tmp_path: Path, caps
         "objects": 3,
         "detections": 4,
         "AP_voc07": {"bolt": 1, "wrench": 0.5},
+        # From 0.8 on both bolts, the wrench and the mistake: F1 of 1 and 2/3.
+        "best_F1": {"score": 0.799999, "F1": 0.833333, "precision": 0.75, "recall": 1},
     }
     bolt, wrench, bag = rows_of(out / "ap_per_class.csv")
     assert (bolt["class"], bolt["objects"], bolt["AP_area"]) == ("bolt", "2", "1.000000")
@@ -86,10 +88,27 @@ def test_writes_metrics_and_prints_the_table(dataset: Path, tmp_path: Path, caps
         ("0.000000", "0.000000", "0.900000"),
         ("1.000000", "0.500000", "0.800000"),
     ]
+    scores = {row["score"]: row for row in rows_of(out / "score_curves.csv") if row["class"] == "wrench"}
+    assert [scores[score]["F1"] for score in ("0.800000", "0.810000", "0.910000")] == [
+        "0.666667",
+        "0.000000",
+        "0.000000",
+    ]
+    assert [scores[score]["precision"] for score in ("0.800000", "0.810000", "0.910000")] == [
+        "0.500000",
+        "0.000000",
+        "",
+    ]
+    assert [(row["truth"], row["detected"]) for row in rows_of(out / "confusion.csv")] == [
+        ("bolt", "bolt"),
+        ("bolt", "bolt"),
+        ("wrench", "wrench"),
+        ("(background)", "wrench"),
+    ]
     assert Image.open(tmp_path / "pr.png").format == "PNG"
     printed = capsys.readouterr().out
     assert "wrench" in printed
-    assert "3 images, 3 objects, 4 detections, mAP 0.750" in printed
+    assert "3 images, 3 objects, 4 detections, mAP 0.750 (11-point), best F1 0.833 at 0.800" in printed
 
 
 def test_coco_where_it_is_asked_for(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
