@@ -39,8 +39,8 @@ def run(
     from frcnn.data.voc.dataset import VocDataset
     from frcnn.detections.hdf5 import read_with_annotations
     from frcnn.params import load_params
-    from frcnn.report.page.content import gather, is_of, measure
-    from frcnn.report.page.folder import PAGE, read_summary, write_report
+    from frcnn.report.page.content import Known, gather, measure, read_coco
+    from frcnn.report.page.folder import PAGE, write_report
     from frcnn.report.page.origin import origin_of
     from frcnn.report.page.training_curves import read_logs
     from frcnn.unchanged import watch
@@ -54,20 +54,19 @@ def run(
     found, judged = read_with_annotations(detections, data, split or params.splits.test, convention, instances)
     trained = data.annotations(training, convention) if training in data.split_names else None
     measured = measure(judged, found, params.evaluate.iou_threshold)
-    summary = read_summary(metrics)
-    if summary and not is_of(summary, measured):
-        say(f"{metrics}: of other detections, so left out; `frcnn evaluate` writes them anew")
-        summary = {}
-    comparison = _compare(against, measured, summary, params.evaluate.iou_threshold) if against else None
-    origin = origin_of(params, found, judged, trained, weights)
-    content = gather(measured, judged, params, origin, read_logs(metrics), (summary, comparison))
+    coco = read_coco(metrics, measured)
+    if coco is None:
+        say(f"{metrics / 'summary.json'}: of other detections, so its COCO measures are left out; run frcnn evaluate")
+    comparison = _compare(against, measured, params.evaluate.iou_threshold) if against else None
+    known = Known(origin_of(params, found, judged, trained, weights), read_logs(metrics), coco or {})
+    content = gather(measured, judged, params, known, comparison)
     write_report(out, content, require_unchanged)
     say(f"{out / PAGE}: {plural(len(judged), 'picture')}, {len(content.pictures)} shown; open it in a browser")
 
 
-def _compare(against: str, measured: "Measured", summary: dict, iou_threshold: float) -> "Comparison":
+def _compare(against: str, measured: "Measured", iou_threshold: float) -> "Comparison":
     from frcnn.report.page.against import compare_folder, compare_revision
 
     if Path(against).is_dir():
         return compare_folder(Path(against), measured.objects, measured.detections, iou_threshold, measured.draws)
-    return compare_revision(against, measured.results, summary)
+    return compare_revision(against, measured.results)

@@ -1,12 +1,10 @@
 """Two sets of results side by side: another folder's detections, or the metrics that Git has of a revision."""
 
 import io
-import json
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,7 +18,7 @@ from frcnn.evaluation.tables import name_in_cell
 from frcnn.evaluation.voc_ap import RULES, ClassResult, Objects, evaluate_arrays, mean_ap
 from frcnn.report.page.class_table import class_mean
 
-DETECTIONS, SUMMARY, CLASSES = "data/detections.h5", "metrics/summary.json", "metrics/ap_per_class.csv"
+DETECTIONS, CLASSES = "data/detections.h5", "metrics/ap_per_class.csv"
 PICTURES = 6  # that got better, and that got worse
 LEAST_CHANGE = 1e-9  # of the mAP
 
@@ -52,7 +50,6 @@ class Comparison:
     Attributes:
         name: what it is compared with.
         classes: a difference for each class, and the mean, last.
-        metrics: other figures of summary.json that both have: name, before and now.
         detections: of the other run on the same images, in their order; None if only its metrics are known.
         better, worse: images whose errors cost less or more mAP than before, most changed first.
         gains: (N,) how much less mAP each image costs.
@@ -60,7 +57,6 @@ class Comparison:
 
     name: str
     classes: list[Difference]
-    metrics: list[tuple[str, float, float]]
     detections: SplitDetections | None = None
     better: list[int] = field(default_factory=list)
     worse: list[int] = field(default_factory=list)
@@ -99,7 +95,6 @@ def compare_folder(
     return Comparison(
         str(folder),
         _differences(before, now, draws),
-        [],
         other,
         [int(i) for i in order[:PICTURES] if gains[i] > LEAST_CHANGE],
         [int(i) for i in order[::-1][:PICTURES] if gains[i] < -LEAST_CHANGE],
@@ -107,7 +102,7 @@ def compare_folder(
     )
 
 
-def compare_revision(revision: str, results: Sequence[ClassResult], summary: Mapping[str, Any]) -> Comparison:
+def compare_revision(revision: str, results: Sequence[ClassResult]) -> Comparison:
     """Compare results with the metrics of a Git revision, which has no detections.
 
     Raises:
@@ -117,20 +112,19 @@ def compare_revision(revision: str, results: Sequence[ClassResult], summary: Map
         ["rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"],
         f"--against {revision}: no folder, and no revision of a Git repository here; name one of them",
     ).strip()
-    missing = f"--against {revision}: that revision has no {{}} here; name another, or the folder of a project"
-    texts = {name: _git(["show", f"{commit}:./{name}"], missing.format(name)) for name in (SUMMARY, CLASSES)}
+    text = _git(
+        ["show", f"{commit}:./{CLASSES}"],
+        f"--against {revision}: that revision has no {CLASSES} here; name another, or the folder of a project",
+    )
     try:
-        before = pd.read_csv(io.StringIO(texts[CLASSES]), dtype={"class": str}, keep_default_na=False, na_values={
-            "AP_area": [""]
-        }).set_index("class")["AP_area"]  # fmt: skip
-        earlier = json.loads(texts[SUMMARY])
+        table = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
+        ap = {name_in_cell(cell): float(value or "nan") for cell, value in zip(table["class"], table["AP_area"], strict=True)}
     except (ValueError, KeyError) as error:
-        raise UserError(f"--against {revision}: its metrics cannot be read ({error}); name another revision") from error
-    ap = {name_in_cell(str(cell)): float(value) for cell, value in before.items()}
+        raise UserError(f"--against {revision}: {CLASSES} cannot be read ({error}); name another revision") from error
+    known = [value for value in ap.values() if value == value]
     classes = [Difference(each.name, ap.get(each.name, np.nan), each.ap["area"]) for each in results]
-    classes.append(Difference("Mean", float(earlier.get("mAP_area", np.nan)), mean_ap(results, "area")))
-    shared = [key for key, value in summary.items() if _is_number(value) and _is_number(earlier.get(key))]
-    return Comparison(f"{revision} ({commit[:10]})", classes, [(k, earlier[k], summary[k]) for k in shared])
+    mean = Difference("Mean", float(np.mean(known)) if known else np.nan, mean_ap(results, "area"))
+    return Comparison(f"{revision} ({commit[:10]})", [*classes, mean])
 
 
 def _differences(
@@ -144,10 +138,6 @@ def _differences(
     ]
     low, high = interval(class_mean(draws))
     return [*classes, Difference("Mean", mean_ap(before, "area"), mean_ap(now, "area"), (float(low), float(high)))]
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _git(arguments: Sequence[str], problem: str) -> str:

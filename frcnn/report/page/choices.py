@@ -10,7 +10,6 @@ from frcnn.evaluation.picture_errors import ap_lost, telling_errors
 from frcnn.evaluation.suspicious import Suspicion
 from frcnn.params import Render
 from frcnn.report.page.judged import Judged
-from frcnn.report.page.thresholds import Thresholds
 from frcnn.report.renders import random_order
 
 GROUPS = {
@@ -40,7 +39,7 @@ class Chosen:
 
 
 def choose(
-    judged: Judged, thresholds: Thresholds, suspicions: Sequence[Suspicion], iou_threshold: float, render: Render
+    judged: Judged, suspicions: Sequence[Suspicion], iou_threshold: float, render: Render
 ) -> Chosen:
     """Choose pictures for each group but `matrix`."""
     chosen, objects, detections = Chosen(), judged.objects, judged.detections
@@ -52,10 +51,10 @@ def choose(
     for group, rows, words in (
         ("alarm", telling.false_alarms, "false alarm"), ("near", telling.near_misses, "near miss")
     ):  # fmt: skip
-        for row in rows[judged.detection_steps[rows] >= thresholds.best][:EACH]:
+        for row in rows[judged.detection_steps[rows] >= judged.best][:EACH]:
             chosen.add(group, int(owner[row]), f"{words}: {_name(judged, detections.labels[row])} "
                        f"{detections.scores[row]:.2f}")  # fmt: skip
-    _choose_missed(chosen, judged, thresholds)
+    _choose_missed(chosen, judged)
     for each in suspicions[:EACH]:
         chosen.add("suspicious", each.image, f"{each.kind}: {_name(judged, each.label)}")
     for image in random_order(len(detections.image_ids), render.seed)[: render.images]:
@@ -72,10 +71,10 @@ def choose_for_cells(chosen: Chosen, counts: np.ndarray, images: Mapping[str, Se
             chosen.add("matrix", of_cell[0], "from the confusion matrix")
 
 
-def _choose_missed(chosen: Chosen, judged: Judged, thresholds: Thresholds) -> None:
+def _choose_missed(chosen: Chosen, judged: Judged) -> None:
     """Choose objects that are missed at the best score: the largest of each size."""
     objects = judged.objects
-    missed = np.flatnonzero(~objects.difficult & (judged.object_steps < thresholds.best))
+    missed = np.flatnonzero(~objects.difficult & (judged.object_steps < judged.best))
     areas = area(objects.boxes)
     missed, above = missed[np.argsort(-areas[missed], kind="stable")], np.inf
     for size, least in SIZES.items():

@@ -1,22 +1,24 @@
 """All that the page shows, gathered from detections, annotations, logs and metrics."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from frcnn.data.voc.annotation import Annotation
 from frcnn.detections.detections import SplitDetections
+from frcnn.errors import UserError
 from frcnn.evaluation.bootstrap import bootstrap
 from frcnn.evaluation.confusion import Confusion, confusion
 from frcnn.evaluation.error_types import TYPES, ErrorTypes, error_types
 from frcnn.evaluation.score_curves import mean_score_curve, score_curve, threshold_below
 from frcnn.evaluation.suspicious import Suspicion, suspicious
 from frcnn.evaluation.voc_ap import ClassResult, Objects, evaluate_arrays, mean_ap, objects_of
+from frcnn.messages import first_line
 from frcnn.params import Params
 from frcnn.report.page.against import Comparison
 from frcnn.report.page.charts import Chart, charts_of
@@ -72,6 +74,15 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class Known:
+    """What files say beside the detections: the origin of the detector, logs of training phases, COCO's measures."""
+
+    origin: Origin
+    logs: Mapping[int, pd.DataFrame]
+    coco: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class Measured:
     """Everything that is computed from objects and detections, before there are pictures.
 
@@ -115,9 +126,7 @@ class Content:
 
     measured: Measured
     params: Params
-    origin: Origin
-    logs: Mapping[int, pd.DataFrame]
-    coco: dict[str, float]
+    known: Known
     pictures: list[Shown]
     matrix: Matrix
     comparison: Comparison | None
@@ -131,7 +140,7 @@ def measure(annotations: Sequence[Annotation], detections: SplitDetections, iou_
     results = evaluate_arrays(objects, detections, iou_threshold)
     curves, mean = [score_curve(result) for result in results], mean_score_curve(results)
     draws = bootstrap(objects, detections, iou_threshold, DRAWS)
-    defined = not np.isnan(mean.best_score)
+    defined = mean.best_f1 > 0
     thresholds = thresholds_of(results, threshold_below(mean.best_score) if defined else np.nan)
     rows, score = class_rows(results, curves, draws, thresholds), float(thresholds.scores[thresholds.best])
     return Measured(
@@ -155,9 +164,8 @@ def gather(
     measured: Measured,
     annotations: Sequence[Annotation],
     params: Params,
-    origin: Origin,
-    logs: Mapping[int, pd.DataFrame],
-    metrics: tuple[Mapping[str, Any], Comparison | None],
+    known: Known,
+    comparison: Comparison | None,
 ) -> Content:
     """Choose and draw the pictures; return all that the page shows.
 
@@ -165,16 +173,14 @@ def gather(
         measured: from `measure`.
         annotations: of the images.
         params: of the project.
-        origin: what the detector was made from.
-        logs: of each phase of training.
-        metrics: summary.json, and what the results are compared with.
+        known: from files.
+        comparison: with another run.
 
     Raises:
         UserError: a picture cannot be read.
     """
-    summary, comparison = metrics
     threshold = params.evaluate.iou_threshold
-    chosen = choose(measured.judged, measured.thresholds, measured.suspicions, threshold, params.render)
+    chosen = choose(measured.judged, measured.suspicions, threshold, params.render)
     cells = images_of_cells(measured.confusion, measured.judged)
     choose_for_cells(chosen, measured.confusion.counts, cells)
     shown = _shown(measured.judged, annotations, chosen, cells)
@@ -182,17 +188,27 @@ def gather(
     matrix = matrix_of(measured.confusion.counts, names, cells, list(chosen.reasons))
     pairs = partial(_pairs, measured, annotations, comparison, threshold)
     better, worse = (pairs(images) for images in ((comparison.better, comparison.worse) if comparison else ([], [])))
-    coco = summary.get("COCO", {})
-    return Content(measured, params, origin, logs, coco, shown, matrix, comparison, better, worse)
+    return Content(measured, params, known, shown, matrix, comparison, better, worse)
 
 
-def is_of(summary: Mapping[str, Any], measured: Measured) -> bool:
-    """Tell whether summary.json was written for these detections."""
-    own = {"images": len(measured.detections.image_ids), "detections": len(measured.detections.scores)}
+def read_coco(metrics: Path, measured: Measured) -> dict[str, float] | None:
+    """Return COCO's measures in summary.json, nothing without them; None if the file is of other detections.
+
+    Raises:
+        UserError: the file is not as `frcnn evaluate` writes it.
+    """
+    path = metrics / "summary.json"
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        counts = tuple(summary[key] for key in ("images", "detections"))
+        known, coco = summary.get("mAP_area"), summary.get("COCO", {})
+    except FileNotFoundError:
+        return {}
+    except (ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
+        raise UserError(f"{path}: not as `frcnn evaluate` writes it ({first_line(error)}); run it again") from error
+    own = (len(measured.detections.image_ids), len(measured.detections.scores))
     ap = mean_ap(measured.results, "area")
-    return all(summary.get(key) == value for key, value in own.items()) and (
-        np.isnan(ap) or summary.get("mAP_area") == round(ap, 6)
-    )
+    return coco if counts == own and (known is None or known == round(ap, 6)) else None
 
 
 def error_kinds(measured: Measured) -> list[ErrorKind]:
@@ -217,8 +233,9 @@ def _shown(
     shown = []
     for picture in draw_pictures(judged, annotations, chosen.reasons):
         pairs = chosen.reasons[picture.index]
-        labels = sorted({box.label for box in (*picture.objects, *picture.detections)})
-        counts = f"objects: {len(picture.objects)}, detections of any score: {len(picture.detections)}"
+        labels = sorted({box.label for box in picture.boxes})
+        objects = sum(box.state in ("object", "difficult") for box in picture.boxes)
+        counts = f"objects: {objects}, detections of any score: {len(picture.boxes) - objects}"
         shown.append(
             Shown(
                 picture,

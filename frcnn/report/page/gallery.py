@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -14,27 +14,30 @@ from frcnn.data.voc.pictures import read_picture
 from frcnn.report.page.judged import Judged
 
 SIDE = 480  # px, longer side of a picture on the page
-MOST_BOXES = 100  # in a picture
+MOST_BOXES = 100  # of each kind in a picture
 QUALITIES, MOST_BYTES = (80, 60, 40), 50_000  # of JPEG: the first that makes a picture this small, or the last
+LETTERS, LETTER = 23, 0.6  # in a picture's width, width of one by its height
+Place = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
 class Box:
-    """An object or a detection on a picture.
+    """An object or a detection on a picture, in pixels of the picture on the page.
 
     Attributes:
         label: 1..C.
-        text: name of the class, of a detection with its score.
         state: found, wrong or ignored for a detection; object or difficult for an object.
         step: index of the highest score threshold at which a detection is shown, or at which an object is found.
-        place: x, y, width and height in pixels of the picture on the page.
+        place: x, y, width, height.
+        text: what is written at the box, from `at`, the lower left corner.
     """
 
     label: int
-    text: str
     state: str
     step: int
-    place: tuple[float, float, float, float]
+    place: Place
+    text: str
+    at: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,7 @@ class Picture:
     name: str
     width: int
     height: int
-    objects: list[Box]
-    detections: list[Box]
+    boxes: list[Box]
     jpeg: str
 
 
@@ -65,35 +67,54 @@ def _picture(judged: Judged, annotation: Annotation, index: int) -> Picture:
     size = tuple(max(1, round(side * scale)) for side in (annotation.width, annotation.height))
     image = Image.fromarray(read_picture(annotation.path))
     small = image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3) if scale < 1 else image
-    objects, detections = _objects(judged, index, scale), list(_detections(judged, index, scale))
-    return Picture(index, annotation.image_id, *size, objects, detections, _jpeg(small))
+    return Picture(index, annotation.image_id, *size, _boxes(judged, index, scale, size), _jpeg(small))
 
 
-def _objects(judged: Judged, index: int, scale: float) -> list[Box]:
-    rows = np.flatnonzero(judged.objects.images == index)[:MOST_BOXES]
-    boxes = []
+def _boxes(judged: Judged, index: int, scale: float, size: tuple[int, ...]) -> list[Box]:
+    """Return objects and detections; the texts of those that are shown at first look for a free place first."""
+    objects, detections = judged.objects, judged.detections
+    rows = np.arange(*detections.offsets[index : index + 2])
+    rows = rows[np.argsort(-detections.scores[rows], kind="stable")][:MOST_BOXES]
+    rough = []
     for row in rows:
-        label, difficult = int(judged.objects.labels[row]), bool(judged.objects.difficult[row])
-        place = _place(judged.objects.boxes[row], scale)
-        state = "difficult" if difficult else "object"
-        boxes.append(Box(label, judged.names[label - 1], state, int(judged.object_steps[row]), place))
-    return boxes
+        text = f"{judged.names[detections.labels[row] - 1]} {detections.scores[row]:.2f}"
+        state, step = judged.states[row], int(judged.detection_steps[row])
+        mark = "✗ " if state == "wrong" else ""
+        rough.append((step < judged.best, detections.labels[row], state, step, detections.boxes[row], mark + text))
+    for row in np.flatnonzero(objects.images == index)[:MOST_BOXES]:
+        state, step = "difficult" if objects.difficult[row] else "object", int(judged.object_steps[row])
+        text = f"missed {judged.names[objects.labels[row] - 1]}"
+        rough.append((step >= judged.best, objects.labels[row], state, step, objects.boxes[row], text))
+    boxes, taken = [], list[Place]()
+    for _, label, state, step, corners, text in sorted(rough, key=lambda each: each[0]):
+        x1, y1, x2, y2 = (float(value) * scale for value in corners)
+        place = (round(x1, 1), round(y1, 1), round(x2 - x1, 1), round(y2 - y1, 1))
+        at = _free_place(place, text, size, taken, state == "object")
+        boxes.append(Box(int(label), state, step, place, text, at))
+    return boxes[::-1]
 
 
-def _detections(judged: Judged, index: int, scale: float) -> Iterator[Box]:
-    first, last = judged.detections.offsets[index : index + 2]
-    rows = np.arange(first, last)
-    best = rows[np.argsort(-judged.detections.scores[rows], kind="stable")][:MOST_BOXES]
-    for row in best[::-1]:
-        label, score = int(judged.detections.labels[row]), judged.detections.scores[row]
-        text = f"{judged.names[label - 1]} {score:.2f}"
-        place = _place(judged.detections.boxes[row], scale)
-        yield Box(label, text, judged.states[row], int(judged.detection_steps[row]), place)
+def _free_place(
+    box: Place, text: str, size: tuple[int, ...], taken: list[Place], below: bool
+) -> tuple[float, float]:
+    """Return the lower left corner of a text at a box, where it hides the least of those before; take that place."""
+    x, y, width, height = box
+    tall = size[0] / LETTERS
+    wide = LETTER * tall * len(text)
+    rows = [y - 0.25 * tall, y + height + tall, y + tall, y + height - 0.25 * tall]
+    spots = [(left, row) for row in ([rows[1], rows[0], *rows[2:]] if below else rows) for left in (x, x + width - wide)]
+    spots = [(max(2.0, min(a, size[0] - wide)), max(tall, min(b, size[1] - 0.25 * tall))) for a, b in spots]
 
+    def hidden(spot: tuple[float, float]) -> float:
+        left, bottom = spot
+        return sum(
+            max(0.0, min(left + wide, a + w) - max(left, a)) * max(0.0, min(bottom, b) - max(bottom - tall, b - tall))
+            for a, b, w, _ in taken
+        )
 
-def _place(box: np.ndarray, scale: float) -> tuple[float, float, float, float]:
-    x1, y1, x2, y2 = (float(value) * scale for value in box)
-    return round(x1, 1), round(y1, 1), round(x2 - x1, 1), round(y2 - y1, 1)
+    left, bottom = min(spots, key=hidden)  # the first of equals
+    taken.append((left, bottom, wide, tall))
+    return round(left, 1), round(bottom, 1)
 
 
 def _jpeg(image: Image.Image) -> str:

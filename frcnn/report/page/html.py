@@ -43,7 +43,7 @@ def _page(content: Content) -> dict[str, Any]:
     present = {group for each in content.pictures for group in each.groups}
     return {
         "content": content,
-        "title": f"{dict(content.origin.facts).get('Backbone', 'Detections')} on {_split(content)}",
+        "title": f"{dict(content.known.origin.facts).get('Backbone', 'Detections')} on {_split(content)}",
         "subtitle": _subtitle(content),
         "rows": measured.rows,
         "mean": measured.total,
@@ -55,7 +55,7 @@ def _page(content: Content) -> dict[str, Any]:
         "errors": error_kinds(measured),
         "groups": [("all", "all"), *(pair for pair in GROUPS.items() if pair[0] in present)],
         "suspicious": _suspicious(content),
-        "training": _svg(training_figure(content.logs)) if content.logs else "",
+        "training": _svg(training_figure(content.known.logs)) if content.known.logs else "",
         "draws": f"{DRAWS:,}",
         "iou_threshold": content.params.evaluate.iou_threshold,
         "has_difficult": bool(measured.objects.difficult.any()),
@@ -77,7 +77,7 @@ def _split(content: Content) -> str:
 
 def _subtitle(content: Content) -> str:
     total, images = content.measured.total, len(content.measured.detections.image_ids)
-    trained = [split for split in content.origin.splits if split.name != _split(content)]
+    trained = [split for split in content.known.origin.splits if split.name != _split(content)]
     parts = [f"{images:,} pictures", f"{total.objects:,} objects", f"{total.detections:,} detections of any score"]
     after = f"; training split: {trained[0].name}, {trained[0].images:,} pictures" if trained else ""
     return f"{', '.join(parts)}, classes: {len(content.measured.rows)}{after}"

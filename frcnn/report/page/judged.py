@@ -22,6 +22,7 @@ class Judged:
         states: of D detections: found, wrong or ignored.
         detection_steps: (D,) index of the highest threshold at which a detection counts.
         object_steps: (O,) the same of the detection that found an object, -1 where none did.
+        best: index of the threshold at first.
     """
 
     objects: Objects
@@ -29,6 +30,7 @@ class Judged:
     states: list[str]
     detection_steps: np.ndarray
     object_steps: np.ndarray
+    best: int
 
     @property
     def names(self) -> Sequence[str]:
@@ -42,4 +44,5 @@ def judge(objects: Objects, detections: SplitDetections, thresholds: Thresholds,
     found = np.flatnonzero(matching.object >= 0)
     steps, object_steps = thresholds.steps_of(detections.scores), np.full(len(objects.labels), -1)
     object_steps[matching.object[found]] = steps[found]
-    return Judged(objects, detections, [STATES[each] for each in matching.verdict.tolist()], steps, object_steps)
+    states = [STATES[each] for each in matching.verdict.tolist()]
+    return Judged(objects, detections, states, steps, object_steps, thresholds.best)
