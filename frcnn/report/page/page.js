@@ -42,7 +42,7 @@ function setThreshold(step) {
   byId("score").textContent = score.toFixed(3);
   slider.setAttribute("aria-valuetext", score.toFixed(3));
   for (const line of all("path.at")) line.setAttribute("d", `M${(300 * score).toFixed(1)} 0V200`);
-  for (const box of all(".canvas g[data-step]")) {
+  for (const box of all(".canvas [data-step]")) {
     const below = Number(box.dataset.step) < step;
     if (box.classList.contains("object")) box.classList.toggle("missed", below);
     else if (!box.classList.contains("difficult")) box.toggleAttribute("hidden", below);
