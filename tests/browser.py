@@ -40,7 +40,8 @@ class Browser:
         return self._call("/execute/sync", {"script": script, "args": list(arguments)})
 
     def click(self, selector: str) -> None:
-        """Click in the middle of the first element, as a person does, who has to see it."""
+        """Click in the middle of the first element, as a person does, who scrolls to it and has to see it."""
+        self.run("document.querySelector(arguments[0]).scrollIntoView({block: 'center'})", selector)
         self._call(f"/element/{self._find(selector)}/click", {})
 
     def press(self, selector: str, keys: str) -> None:

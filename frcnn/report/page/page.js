@@ -60,7 +60,7 @@ function setClass(label) {
 }
 
 function showPictures() {
-  const group = document.querySelector("[name=group]:checked").value, label = chooser.value;
+  const group = document.querySelector("[name=group]:checked")?.value, label = chooser.value;
   let count = 0;
   const figures = all(".gallery > figure");
   for (const figure of figures) {
@@ -77,11 +77,13 @@ function showPictures() {
 function follow(event) {
   cell = event.currentTarget.dataset.cell;
   setThreshold(data.best);
+  for (const radio of all("[name=group]")) radio.checked = false;
   showPictures();
   all("#matrix a").forEach((link) => link.toggleAttribute("aria-current", link === event.currentTarget));
 }
 
 function forgetCell() {
+  if (!document.querySelector("[name=group]:checked")) byId("groups").querySelector("[value=all]").checked = true;
   cell = "";
   all("#matrix a").forEach((link) => link.removeAttribute("aria-current"));
 }
@@ -141,7 +143,7 @@ for (const link of all("#matrix a")) link.addEventListener("click", follow);
 for (const link of all("#annotations a")) {
   link.addEventListener("click", () => {
     forgetCell();
-    document.querySelector("[name=group][value=all]").checked = true;
+    byId("groups").querySelector("[value=all]").checked = true;
     setClass("0");
   });
 }

@@ -58,8 +58,8 @@ def training_figure(logs: Mapping[int, pd.DataFrame]) -> Figure:
 
 
 def _draw(axes: Axes, logs: Sequence[pd.DataFrame], ends: Sequence[int], name: str, index: int) -> None:
-    given = [log[["step", name]].dropna() + (start, 0) for log, start in zip(logs, ends, strict=False) if name in log]
-    points = pd.concat(given)
+    shifted = [log.assign(step=log["step"] + start) for log, start in zip(logs, ends, strict=False)]
+    points = pd.concat([log[["step", name]].dropna() for log in shifted if name in log])
     style = "o-" if name.startswith("val_") or len(points) == 1 else "-"
     width = 1 if name.startswith("loss_") else 1.8
     axes.plot(points["step"], points[name], style, color=f"C{index}", lw=width, ms=3.5, label=name)
