@@ -22,8 +22,18 @@ PARAMETERS = {
     "evaluate": ("splits.test", "data.box_convention", "evaluate"),
     "render": ("splits.test", "data.box_convention", "render"),
     "report": (
-        "download", "splits", "data", "anchors", "model", "train", "augment", "train_phase1", "train_phase2", "detect",
-        "evaluate", "render",
+        "download",
+        "splits",
+        "data",
+        "anchors",
+        "model",
+        "train",
+        "augment",
+        "train_phase1",
+        "train_phase2",
+        "detect",
+        "evaluate",
+        "render",
     ),  # fmt: skip
 }
 Stamp = Mapping[str, tuple[int, int, int]]  # from a path to size in bytes, modification time and inode

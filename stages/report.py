@@ -35,7 +35,7 @@ def run(
     instances: options.Instances = None,
     against: Against = None,
 ) -> None:
-    """Read the dataset, the detections on its test split, metrics and logs, write a page of errors, curves, pictures."""
+    """Read the dataset, the detections on its test split, metrics and logs, write a page that shows the errors."""
     from frcnn.data.voc.dataset import VocDataset
     from frcnn.detections.hdf5 import read_with_annotations
     from frcnn.params import load_params

@@ -19,7 +19,7 @@ FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--hide-scrollbars",
 )  # fmt: skip
-MISSING = next((name for name, path in (("chromium", CHROMIUM), ("chromedriver", DRIVER or "-")) if not Path(path).exists()), None)
+MISSING = None if Path(CHROMIUM).exists() and DRIVER else f"{CHROMIUM} with chromedriver"
 
 
 class Browser:
@@ -71,8 +71,8 @@ class Browser:
     def requests(self) -> list[str]:
         """Return the addresses that were asked for since the last call, without those of data in the page."""
         messages = [json.loads(entry["message"])["message"] for entry in self.logged("performance")]
-        addresses = [each["params"]["request"]["url"] for each in messages if each["method"] == "Network.requestWillBeSent"]
-        return [address for address in addresses if not address.startswith("data:")]
+        sent = [each["params"]["request"]["url"] for each in messages if each["method"] == "Network.requestWillBeSent"]
+        return [address for address in sent if not address.startswith(("data:", "chrome:"))]
 
     def close(self) -> None:
         with suppress(OSError):
@@ -82,7 +82,8 @@ class Browser:
         return self._call("/element", {"using": "css selector", "value": selector})[ELEMENT]
 
     def _call(self, path: str, body: dict[str, Any]) -> Any:
-        request = urllib.request.Request(self.address + path, json.dumps(body).encode(), {"Content-Type": "application/json"})
+        kind = {"Content-Type": "application/json"}
+        request = urllib.request.Request(self.address + path, json.dumps(body).encode(), kind)
         try:
             with urllib.request.urlopen(request, timeout=120) as answer:
                 return json.load(answer)["value"]

@@ -118,7 +118,7 @@ def compare_revision(revision: str, results: Sequence[ClassResult]) -> Compariso
     )
     try:
         table = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
-        ap = {name_in_cell(cell): float(value or "nan") for cell, value in zip(table["class"], table["AP_area"], strict=True)}
+        ap = dict(zip(map(name_in_cell, table["class"]), pd.to_numeric(table["AP_area"]).tolist(), strict=True))
     except (ValueError, KeyError) as error:
         raise UserError(f"--against {revision}: {CLASSES} cannot be read ({error}); name another revision") from error
     known = [value for value in ap.values() if value == value]
@@ -127,9 +127,7 @@ def compare_revision(revision: str, results: Sequence[ClassResult]) -> Compariso
     return Comparison(f"{revision} ({commit[:10]})", [*classes, mean])
 
 
-def _differences(
-    before: Sequence[ClassResult], now: Sequence[ClassResult], draws: np.ndarray
-) -> list[Difference]:
+def _differences(before: Sequence[ClassResult], now: Sequence[ClassResult], draws: np.ndarray) -> list[Difference]:
     """Return differences with intervals from `draws`, (draws, C) differences of AP."""
     lows, highs = interval(draws)
     classes = [

@@ -10,7 +10,7 @@ from frcnn.evaluation.score_curves import ScoreCurve
 from frcnn.evaluation.voc_ap import ClassResult
 
 WIDTH, HEIGHT = 300, 200  # px of an area
-MOST_LINES, POINTS = 80, 60  # classes in a chart, points of a precision-recall curve
+MOST_LINES, POINTS = 80, 150  # classes in a chart, points of a precision-recall curve
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ def charts_of(results: Sequence[ClassResult], curves: Sequence[ScoreCurve], mean
     lines = []
     for i in shown:
         kept = thin_curve(results[i], POINTS)
+        kept = kept[results[i].recalls[kept] > 0]  # what is wrong before the first find would all lie on one spot
         lines.append(_line(i + 1, results[i].name, results[i].recalls[kept], results[i].precisions[kept]))
     return [*charts, Chart("pr", "Precision", "Recall", lines)]
 

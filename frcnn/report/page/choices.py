@@ -38,9 +38,7 @@ class Chosen:
             self.reasons.setdefault(image, []).append((group, reason))
 
 
-def choose(
-    judged: Judged, suspicions: Sequence[Suspicion], iou_threshold: float, render: Render
-) -> Chosen:
+def choose(judged: Judged, suspicions: Sequence[Suspicion], iou_threshold: float, render: Render) -> Chosen:
     """Choose pictures for each group but `matrix`."""
     chosen, objects, detections = Chosen(), judged.objects, judged.detections
     lost = ap_lost(objects, detections, iou_threshold)

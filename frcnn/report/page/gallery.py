@@ -64,14 +64,14 @@ def draw_pictures(judged: Judged, annotations: Sequence[Annotation], chosen: Ite
 
 def _picture(judged: Judged, annotation: Annotation, index: int) -> Picture:
     scale = min(1.0, SIDE / max(annotation.width, annotation.height))
-    size = tuple(max(1, round(side * scale)) for side in (annotation.width, annotation.height))
+    size = max(1, round(annotation.width * scale)), max(1, round(annotation.height * scale))
     image = Image.fromarray(read_picture(annotation.path))
     small = image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3) if scale < 1 else image
     return Picture(index, annotation.image_id, *size, _boxes(judged, index, scale, size), _jpeg(small))
 
 
-def _boxes(judged: Judged, index: int, scale: float, size: tuple[int, ...]) -> list[Box]:
-    """Return objects and detections; the texts of those that are shown at first look for a free place first."""
+def _boxes(judged: Judged, index: int, scale: float, size: tuple[int, int]) -> list[Box]:
+    """Return objects and detections; only the texts that are shown at first hide none of each other."""
     objects, detections = judged.objects, judged.detections
     rows = np.arange(*detections.offsets[index : index + 2])
     rows = rows[np.argsort(-detections.scores[rows], kind="stable")][:MOST_BOXES]
@@ -86,23 +86,23 @@ def _boxes(judged: Judged, index: int, scale: float, size: tuple[int, ...]) -> l
         text = f"missed {judged.names[objects.labels[row] - 1]}"
         rough.append((step >= judged.best, objects.labels[row], state, step, objects.boxes[row], text))
     boxes, taken = [], list[Place]()
-    for _, label, state, step, corners, text in sorted(rough, key=lambda each: each[0]):
+    for later, label, state, step, corners, text in sorted(rough, key=lambda each: each[0]):
         x1, y1, x2, y2 = (float(value) * scale for value in corners)
         place = (round(x1, 1), round(y1, 1), round(x2 - x1, 1), round(y2 - y1, 1))
-        at = _free_place(place, text, size, taken, state == "object")
+        at = _free_place(place, text, size, [] if later else taken, state == "object")
         boxes.append(Box(int(label), state, step, place, text, at))
     return boxes[::-1]
 
 
-def _free_place(
-    box: Place, text: str, size: tuple[int, ...], taken: list[Place], below: bool
-) -> tuple[float, float]:
+def _free_place(box: Place, text: str, size: tuple[int, int], taken: list[Place], below: bool) -> tuple[float, float]:
     """Return the lower left corner of a text at a box, where it hides the least of those before; take that place."""
     x, y, width, height = box
     tall = size[0] / LETTERS
     wide = LETTER * tall * len(text)
     rows = [y - 0.25 * tall, y + height + tall, y + tall, y + height - 0.25 * tall]
-    spots = [(left, row) for row in ([rows[1], rows[0], *rows[2:]] if below else rows) for left in (x, x + width - wide)]
+    if below:
+        rows[:2] = rows[1::-1]
+    spots = [(left, row) for row in rows for left in (x, x + width - wide)]
     spots = [(max(2.0, min(a, size[0] - wide)), max(tall, min(b, size[1] - 0.25 * tall))) for a, b in spots]
 
     def hidden(spot: tuple[float, float]) -> float:

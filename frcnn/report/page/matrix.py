@@ -19,24 +19,15 @@ class Cell:
     count: int
     share: float
     shade: float
-    right: bool
     picture: int | None
 
 
 @dataclass(frozen=True)
-class MatrixRow:
-    """What became of the objects of a class, or what was detected on background."""
-
-    name: str
-    cells: list[Cell]
-
-
-@dataclass(frozen=True)
 class Matrix:
-    """The matrix, its columns' names, and the number of classes that are left out."""
+    """The names of its rows, which are those of its columns, its cells, and the number of classes left out."""
 
-    columns: list[str]
-    rows: list[MatrixRow]
+    names: list[str]
+    rows: list[list[Cell]]
     hidden: int
 
 
@@ -82,6 +73,6 @@ def matrix_of(
             key, count = f"{row}-{column}", int(counts[row, column])
             picture = next((image for image in images.get(key, []) if image in places), None)
             shade = count / max(int(counts[row].max()), 1)
-            cells.append(Cell(key, count, count / total, shade, row == column, picture))
-        rows.append(MatrixRow(names[row], cells))
+            cells.append(Cell(key, count, count / total, shade, picture))
+        rows.append(cells)
     return Matrix([names[i] for i in indices], rows, len(class_names) - len(kept))

@@ -27,15 +27,6 @@ class SplitCounts:
 
 
 @dataclass(frozen=True)
-class Change:
-    """A parameter whose value is not that of the preset."""
-
-    key: str
-    value: str
-    usual: str
-
-
-@dataclass(frozen=True)
 class Origin:
     """What the page says about data, parameters and weights.
 
@@ -44,14 +35,14 @@ class Origin:
         splits: the training split, if the dataset has it, and the one that was judged.
         sizes: of the training objects against the anchors; None without the training split.
         preset: the one that has most values in common with the parameters.
-        changes: what differs from it.
+        changes: the keys that differ from it, their values, and those of the preset.
     """
 
     facts: list[tuple[str, str]]
     splits: list[SplitCounts]
     sizes: Figures | None
     preset: str
-    changes: list[Change]
+    changes: list[tuple[str, str, str]]
 
 
 def origin_of(
@@ -79,15 +70,15 @@ def origin_of(
     return Origin(_facts(detections, _header(weights, detections)), splits, sizes, preset, changes)
 
 
-def nearest_preset(params: Params) -> tuple[str, list[Change]]:
+def nearest_preset(params: Params) -> tuple[str, list[tuple[str, str, str]]]:
     """Return the preset that differs in the fewest parameters, the first of equals, and these parameters."""
     values = dict(_flat(to_dict(params)))
-    best: tuple[str, list[Change]] | None = None
+    best: tuple[str, list[tuple[str, str, str]]] | None = None
     for path in sorted(PRESETS.glob("*.yaml")):
         usual = dict(_flat(to_dict(load_params(path))))
         keys = [key for key in values | usual if values.get(key) != usual.get(key)]
         if best is None or len(keys) < len(best[1]):
-            best = path.stem, [Change(key, shorten(values.get(key)), shorten(usual.get(key))) for key in keys]
+            best = path.stem, [(key, shorten(values.get(key)), shorten(usual.get(key))) for key in keys]
     assert best
     return best
 

@@ -79,11 +79,11 @@ def test_intervals_hold_the_measure(dataset: VocDataset) -> None:
 
 def test_the_matrix_leads_to_its_pictures(dataset: VocDataset) -> None:
     matrix = content_of(dataset, some_detections()).matrix
-    cells = [[cell.count for cell in row.cells] for row in matrix.rows]
+    cells = [[cell.count for cell in row] for row in matrix.rows]
     assert cells == [[5, 0, 0, 1], [0, 1, 1, 1], [0, 0, 0, 0], [0, 1, 0, 0]]
-    pictures = {cell.key: cell.picture for row in matrix.rows for cell in row.cells if cell.count}
+    pictures = {cell.key: cell.picture for row in matrix.rows for cell in row if cell.count}
     assert pictures == {"0-0": 0, "0-3": 5, "1-1": 0, "1-2": 1, "1-3": 2, "3-1": 3}
-    assert [cell.share for cell in matrix.rows[1].cells] == pytest.approx([0, 1 / 3, 1 / 3, 1 / 3])
+    assert [cell.share for cell in matrix.rows[1]] == pytest.approx([0, 1 / 3, 1 / 3, 1 / 3])
 
 
 def test_pictures_say_why_they_are_shown(dataset: VocDataset) -> None:
@@ -99,7 +99,10 @@ def test_pictures_say_why_they_are_shown(dataset: VocDataset) -> None:
         ("object", f"missed {FORMULA}"),
     }  # fmt: skip
     steps = {box.text: box.step for box in shown[1].picture.boxes if box.state == "object"}
-    assert steps == {f"missed {SCRIPT}": 90, f"missed {FORMULA}": -1}  # in float32 0.9 is less; the best score is a step, too
+    assert steps == {
+        f"missed {SCRIPT}": 90,
+        f"missed {FORMULA}": -1,
+    }  # in float32 0.9 is less; the best score is a step, too
 
 
 def test_errors_are_counted_by_type(dataset: VocDataset) -> None:
