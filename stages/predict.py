@@ -32,7 +32,10 @@ def run(
         typer.Option("--weights", metavar="FILE", help="A trained detector, or coco, coco-resnet50: see `models`."),
     ] = FINAL_WEIGHTS,
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Results to write.")] = Path("predictions"),
-    score_threshold: Annotated[float, typer.Option("--score-threshold", min=0, max=1, help="Lowest score.")] = 0.7,
+    score_threshold: Annotated[
+        str,
+        typer.Option("--score-threshold", metavar="SCORE", help="Lowest score; auto: of the best F1 in validation."),
+    ] = "0.7",
     params_file: Annotated[
         Path | None,
         typer.Option(
@@ -57,16 +60,20 @@ def run(
 
     from .terminal.console import say, track
 
-    settings = _settings(params_file, overrides or [], score_threshold)
+    threshold = _threshold(score_threshold)
+    settings = _settings(params_file, overrides or [])
     sources, problems = _expand(pictures)
     names = unique_names(sources)
     _refuse_to_overwrite(sources, [out / f"{name}.png" for name in names])
     entries: list[dict[str, Any]] = []
     if sources:
-        detector = load_detector(_find(weights), device, framework.value if framework else settings.framework)
+        path = _find(weights)
+        detector = load_detector(path, device, framework.value if framework else settings.framework)
         own = detector.config.postprocessing
         if params_file is None and own is not None:
-            settings = _settings(params_file, [*_texts(own), *(overrides or [])], score_threshold)
+            settings = _settings(params_file, [*_texts(own), *(overrides or [])])
+        threshold = _best_score(path) if threshold is None else threshold
+        settings = settings.model_copy(update={"score_threshold": threshold})
         for source, name in track(zip(sources, names, strict=True), "predicting", len(sources)):
             try:
                 image = read_input(source, max_pixels)
@@ -81,19 +88,46 @@ def run(
         (out / UNFINISHED).unlink()
         if remark := remark_on_letters(detector.config.class_names):
             say(f"{out}: {remark}")
-        count = sum(len(entry["detections"]) for entry in entries)
-        say(f"{out / DETECTIONS}: {plural(len(entries), 'picture')}, {plural(count, 'detection')}; drawn in {out}")
+        count = plural(sum(len(entry["detections"]) for entry in entries), "detection")
+        scored = f"{count} with a score above {threshold:g}"
+        say(f"{out / DETECTIONS}: {plural(len(entries), 'picture')}, {scored}; drawn in {out}")
     if problems:
         raise typer.Exit(USERS_MISTAKE)
 
 
-def _settings(params_file: Path | None, overrides: list[str], score_threshold: float) -> "Detect":
+def _threshold(text: str) -> float | None:
+    """Return the score that is asked for, None for auto."""
+    if text == "auto":
+        return None
+    try:
+        score = float(text)
+    except ValueError:
+        score = -1
+    if not 0 <= score <= 1:
+        raise UserError(f"--score-threshold: {text} is neither a number from 0 to 1 nor auto")
+    return score
+
+
+def _best_score(weights: Path) -> float:
+    """Return the score of the best F1 in validation."""
+    from frcnn.detector.weights_file import read_validation
+
+    found = read_validation(weights)
+    if "score" not in found:
+        why = "nothing was detected in its validation" if found else "it was trained without validation"
+        raise UserError(
+            f"{weights}: has no score for --score-threshold auto, since {why}; give a number, or train with "
+            "train.validation.fraction above 0"
+        )
+    return found["score"]
+
+
+def _settings(params_file: Path | None, overrides: list[str]) -> "Detect":
     """Return the section `detect` of a parameter file, or the defaults if no file is named and there is none."""
     from frcnn.params import load_params
 
     path = params_file or Path("params.yaml" if Path("params.yaml").exists() else "default")
-    params = load_params(path, overrides)
-    return params.detect.model_copy(update={"score_threshold": score_threshold})
+    return load_params(path, overrides).detect
 
 
 def _texts(postprocessing: "Postprocessing") -> list[str]:
@@ -156,7 +190,8 @@ def _predict(detector: "Detector", image: "np.ndarray", target: Path, settings: 
         }
         for box, score, label in zip(found.boxes, found.scores, found.labels, strict=True)
     ]
-    return {"width": image.shape[1], "height": image.shape[0], "detections": detections}
+    size = {"width": image.shape[1], "height": image.shape[0]}
+    return size | {"score_threshold": settings.score_threshold, "detections": detections}
 
 
 def _append(path: Path, entries: Sequence[dict[str, Any]]) -> None:

@@ -116,7 +116,7 @@ def _train(
     from frcnn.detector.weights_file import write_weights
     from frcnn.errors import UserError
     from frcnn.learning_curves import recorder
-    from frcnn.training.log import NonFiniteLoss, Row, best_epoch
+    from frcnn.training.log import NonFiniteLoss, Row, best_epoch, validation_of
     from frcnn.training.loop import Interrupted, train_phase
 
     from .terminal.console import say
@@ -145,12 +145,11 @@ def _train(
         tell(f"stopped; the same command goes on from {job.checkpoint}")
         distributed.barrier()  # whoever ended before would have the others stopped
         raise SystemExit(128 + (wish.received or signal.SIGTERM)) from None
-    weights = models / f"phase{job.number}.safetensors"
+    weights, last = models / f"phase{job.number}.safetensors", rows[-1]["epoch"]
+    kept = best_epoch(rows) if job.train.validation.keep == "best" else last
     if distributed.is_main():
         require_unchanged()
-        write_weights(weights, learner.config, learner.weights(), setup.provenance)
-    last = rows[-1]["epoch"]
-    kept = best_epoch(rows) if job.train.validation.keep == "best" else last
+        write_weights(weights, learner.config, learner.weights(), setup.provenance, validation_of(rows, kept))
     told = f"{weights}: {rows[-1]['step']} steps, last loss {rows[-1]['loss']:.4f}"
     tell(f"{told}; epoch {kept} of {last} is kept; images held out for validation: {len(job.held_out)}")
 

@@ -2,8 +2,9 @@
 
 Arrays have the names and layouts of the PyTorch network's `state_dict()`, float32 (but for counters). The only metadata
 key, `frcnn`, is a JSON object: schema, version, library (version), checksum, config (`DetectorConfig`), provenance
-(digests and parameters that the weights were made from). Files of versions 2 (other names of parameters) and 3 (no
-checksum) are read, too.
+(digests and parameters that the weights were made from), and of weights that were validated validation (what was found:
+loss, mAP, F1, the best, and score, from which on detections have that). Files of versions 2 (other names of parameters)
+and 3 (no checksum) are read, too.
 """
 
 import json
@@ -34,14 +35,20 @@ MOVED = {
 }
 
 
-def write_weights(path: Path, config: DetectorConfig, weights: Weights, provenance: dict[str, Any]) -> None:
+def write_weights(
+    path: Path,
+    config: DetectorConfig,
+    weights: Weights,
+    provenance: dict[str, Any],
+    validation: dict[str, float] | None = None,
+) -> None:
     """Write a detector to a weights file; the same content gives the same bytes.
 
     Raises:
         UserError: the file cannot be written.
     """
     header = {"schema": SCHEMA, "version": VERSION, "config": to_dict(config), "provenance": provenance}
-    write_tensors(path, weights, header)
+    write_tensors(path, weights, header | ({"validation": validation} if validation else {}))
 
 
 def read_weights(path: Path) -> tuple[DetectorConfig, Weights]:
@@ -61,11 +68,12 @@ def read_weights(path: Path) -> tuple[DetectorConfig, Weights]:
 
 def is_weights_file(path: Path) -> bool:
     """Tell whether a file is one of these, of any version."""
-    try:
-        with safe_open(path, "numpy") as file:
-            return json.loads((file.metadata() or {}).get("frcnn", "{}")).get("schema") == SCHEMA
-    except (OSError, SafetensorError, ValueError, AttributeError, RecursionError):
-        return False  # reading says what is wrong
+    return _header(path).get("schema") == SCHEMA
+
+
+def read_validation(path: Path) -> dict[str, float]:
+    """Return what validation found of the weights in a file; empty if they were not validated."""
+    return _header(path).get("validation", {})
 
 
 def check_fit(tensors: Mapping[str, Any], expected: Mapping[str, Any], source: str) -> None:
@@ -86,6 +94,16 @@ def check_fit(tensors: Mapping[str, Any], expected: Mapping[str, Any], source: s
     ]
     if differences:
         raise UserError(f"{source}: does not fit the model, nothing was loaded: {first_few(differences, 6, '; ')}")
+
+
+def _header(path: Path) -> dict[str, Any]:
+    """Return the JSON object of a file, an empty one if it cannot be read, of which `read_weights` says why."""
+    try:
+        with safe_open(path, "numpy") as file:
+            header = json.loads((file.metadata() or {}).get("frcnn", "{}"))
+    except (OSError, SafetensorError, ValueError, RecursionError):
+        return {}
+    return header if isinstance(header, dict) else {}
 
 
 def _upgrade(config: dict[str, Any]) -> dict[str, Any]:

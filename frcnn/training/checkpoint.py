@@ -25,8 +25,8 @@ CODE = (
 KERAS_CODE = ("keras",)
 # It decides what is held out and which epoch is best.
 VALIDATION_CODE = (
-    "evaluation/__init__.py", "evaluation/matching.py", "evaluation/voc_ap.py", "sources/__init__.py",
-    "sources/stratify.py",
+    "evaluation/__init__.py", "evaluation/matching.py", "evaluation/score_curves.py", "evaluation/voc_ap.py",
+    "sources/__init__.py", "sources/stratify.py",
 )  # fmt: skip
 
 

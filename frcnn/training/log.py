@@ -12,7 +12,7 @@ from frcnn import distributed
 from frcnn.detector.config import LOSSES
 
 Row = dict[str, Any]
-COLUMNS = ("epoch", "step", "images", "learning_rate", *LOSSES, "loss", "val_loss", "val_mAP")
+COLUMNS = ("epoch", "step", "images", "learning_rate", *LOSSES, "loss", "val_loss", "val_mAP", "val_F1", "val_score")
 
 
 class NonFiniteLoss(Exception):
@@ -82,6 +82,12 @@ def best_epoch(rows: list[Row]) -> int | None:
     scores = {row["epoch"]: row["val_mAP"] for row in rows if "val_mAP" in row}
     valid = [epoch for epoch, score in scores.items() if not math.isnan(score)]
     return max(valid, key=scores.__getitem__) if valid else max(scores, default=None)
+
+
+def validation_of(rows: list[Row], epoch: int | None) -> dict[str, float]:
+    """Return what validation found after an epoch, the numbers without `val_` in their names; empty without one."""
+    found = {name: value for row in rows if row["epoch"] == epoch for name, value in row.items() if "val_" in name}
+    return {name.removeprefix("val_"): value for name, value in found.items() if math.isfinite(value)}
 
 
 def validations_since_best(rows: list[Row]) -> int:

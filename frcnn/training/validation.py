@@ -11,6 +11,7 @@ from frcnn.data.voc.pictures import read_picture
 from frcnn.detections.detections import join_detections
 from frcnn.detector.interfaces import Learner
 from frcnn.detector.run import detect_pictures
+from frcnn.evaluation.score_curves import best_f1
 from frcnn.evaluation.voc_ap import evaluate_arrays, join_objects, mean_ap
 from frcnn.sources.stratify import group_names
 from frcnn.training.batches import EpochBatches, Source, loader
@@ -49,8 +50,9 @@ def validate(
     workers: int,
     on_image: Callable[[], None],
 ) -> dict[str, float]:
-    """Return val_loss (mean per image, no flips, same samples at every call) and val_mAP (11-point, IoU 0.5).
+    """Return val_loss (mean per image, no flips, same samples at every call), val_mAP (11-point), val_F1, val_score.
 
+    At an IoU of 0.5. The last two are `frcnn.evaluation.score_curves.best_f1`; without a detection there is no score.
     Several processes share the work and return the same.
 
     Args:
@@ -67,7 +69,8 @@ def validate(
     ids = [annotation.image_id for annotation in annotations]
     detections = join_detections(ids, learner.config.class_names, distributed.in_order(own))
     results = evaluate_arrays(join_objects(annotations), detections, IOU_THRESHOLD)
-    return {"val_loss": round(loss, 6), "val_mAP": round(mean_ap(results, "voc07"), 6)}
+    best = {f"val_{name}": value for name, value in best_f1(results).items() if name in ("F1", "score")}
+    return {"val_loss": round(loss, 6), "val_mAP": round(mean_ap(results, "voc07"), 6), **best}
 
 
 def _mean_loss(

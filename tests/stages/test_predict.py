@@ -14,8 +14,10 @@ from typer.testing import CliRunner
 
 from frcnn import frameworks
 from frcnn.detections.detections import Detections
+from frcnn.detector.config import detector_config
+from frcnn.detector.weights_file import write_weights
 from frcnn.errors import UserError
-from frcnn.params import Data, Detect
+from frcnn.params import Data, Detect, Params
 from frcnn.params.types import Framework, Precision
 from frcnn.report.drawing import class_color
 from stages import predict
@@ -100,6 +102,7 @@ def test_file(folder: Path, tmp_path: Path, asked: list, capsys: pytest.CaptureF
             "image": str(folder / "one.jpg"),
             "width": 600,
             "height": 500,
+            "score_threshold": 0.7,
             "detections": [{"label": 2, "class": "wrench", "score": 0.875, "box": [150.0, 125.0, 450.0, 375.0]}],
         }
     ]
@@ -107,7 +110,7 @@ def test_file(folder: Path, tmp_path: Path, asked: list, capsys: pytest.CaptureF
     assert asked == [(Path("w.safetensors"), "cpu", "torch"), ([(600, 720, 3)], settings, "float32")]
     image = np.asarray(Image.open(tmp_path / "out/one.png"))
     assert tuple(image[250, 150]) == class_color(2)
-    assert "detections.json: 1 picture, 1 detection; drawn in" in capsys.readouterr().out
+    assert "detections.json: 1 picture, 1 detection with a score above 0.7; drawn in" in capsys.readouterr().out
 
 
 def test_settings_of_the_parameter_file(folder: Path, tmp_path: Path, asked: list) -> None:
@@ -128,7 +131,26 @@ def test_settings_of_the_parameter_file(folder: Path, tmp_path: Path, asked: lis
     overrides = ["detect.nms_threshold=0.6", "detect.framework=torch"]
     assert settings(overrides=overrides) == ("torch", Detect(nms_threshold=0.6, score_threshold=0.7))
     other = Detect(max_detections=7, precision="auto", batch_size=3, score_threshold=0.2)
-    assert settings(params_file=Path("other.yaml"), score_threshold=0.2) == ("torch", other)
+    assert settings(params_file=Path("other.yaml"), score_threshold="0.2") == ("torch", other)
+
+
+@pytest.mark.parametrize("text", ["1.5", "-0.1", "nan", "best", ""])
+def test_a_score_that_is_none(folder: Path, asked: list, text: str) -> None:
+    with pytest.raises(UserError, match=rf"--score-threshold: {text} is neither a number from 0 to 1 nor auto"):
+        predict.run([str(folder)], score_threshold=text)
+    assert asked == []
+
+
+@pytest.mark.parametrize(
+    ("found", "why"), [(None, "it was trained without validation"), ({"F1": 0.0}, "nothing was detected in its")]
+)
+def test_no_score_of_the_best_f1(
+    folder: Path, tmp_path: Path, params: Params, found: dict[str, float] | None, why: str
+) -> None:
+    write_weights(tmp_path / "w.safetensors", detector_config(["bolt", "wrench"], params), {}, {}, found)
+    with pytest.raises(UserError, match=f"has no score for --score-threshold auto, since {why}"):
+        predict.run([str(folder)], tmp_path / "w.safetensors", tmp_path / "out", "auto")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_parameter_file_that_is_named_and_missing(folder: Path, asked: list) -> None:

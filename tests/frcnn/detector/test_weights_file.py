@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from frcnn.detector.config import PREPROCESSING, DetectorConfig, detector_config
-from frcnn.detector.weights_file import read_weights, write_weights
+from frcnn.detector.weights_file import read_validation, read_weights, write_weights
 from frcnn.errors import UserError
 from frcnn.params import Anchors, Data, Model, Params, Proposals, RoIPool
 
@@ -43,6 +44,20 @@ def test_round_trip_and_same_bytes(params: Params, tmp_path: Path) -> None:
     assert found == config
     assert list(arrays) == list(ARRAYS)
     np.testing.assert_array_equal(arrays["rpn.bias"], ARRAYS["rpn.bias"])
+
+
+def test_what_validation_found_is_kept_and_without_it_the_bytes_are_what_they_were(
+    params: Params, tmp_path: Path
+) -> None:
+    config = detector_config(["bolt"], params)
+    write_weights(tmp_path / "plain", config, ARRAYS, {})
+    assert read_validation(tmp_path / "plain") == read_validation(tmp_path / "none") == {}
+    with safe_open(tmp_path / "plain", "numpy") as file:
+        header = json.loads(file.metadata()["frcnn"])
+    assert set(header) == {"schema", "version", "library", "checksum", "config", "provenance"}
+    write_weights(tmp_path / "w", config, ARRAYS, {}, {"F1": 0.5, "score": 0.25})
+    assert read_validation(tmp_path / "w") == {"F1": 0.5, "score": 0.25}
+    assert read_weights(tmp_path / "w")[0] == config
 
 
 def test_a_file_of_version_2_is_read(tmp_path: Path) -> None:

@@ -176,6 +176,7 @@ def test_validation_is_logged_and_the_best_is_kept(make: Make) -> None:
     assert len(job.held_out) == 4
     rows, _ = train(model, job)
     assert all(0 <= row["val_mAP"] <= 1 and row["val_loss"] > 0 for row in rows if "val_mAP" in row)
+    assert all(0 <= row["val_F1"] <= 1 for row in rows if "val_mAP" in row)
     assert [row["images"] for row in rows] == [12, 12]
     best = load_checkpoint(job.checkpoint)["best"]
     assert all(torch.equal(tensor, best[name]) for name, tensor in model.state_dict().items())

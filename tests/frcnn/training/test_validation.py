@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from frcnn.training.log import best_epoch, validations_since_best
+from frcnn.training.log import best_epoch, validation_of, validations_since_best
 from frcnn.training.validation import split_held_out
 
 NUMBERS = [f"{i:06}" for i in range(100)]
@@ -47,3 +47,15 @@ def test_the_first_of_equal_scores_is_best_and_none_counts_less_than_any() -> No
         rows += [{"epoch": epoch}, {"epoch": epoch, "val_mAP": score}]
         found.append((best_epoch(rows), validations_since_best(rows)))
     assert found == [(1, 0), (2, 0), (3, 0), (3, 1), (3, 2), (6, 0), (6, 1), (6, 2)]
+
+
+def test_what_validation_found_is_that_of_the_epoch() -> None:
+    rows: list[dict] = [
+        {"epoch": 1, "loss": 3.0},
+        {"epoch": 1, "loss": 2.0, "val_loss": 1.5, "val_mAP": 0.5, "val_F1": 0.0},
+        {"epoch": 2, "loss": 1.0, "val_loss": 1.0, "val_mAP": math.nan, "val_F1": 0.25, "val_score": 0.75},
+        {"epoch": 3, "loss": 0.5},
+    ]
+    assert validation_of(rows, 1) == {"loss": 1.5, "mAP": 0.5, "F1": 0.0}
+    assert validation_of(rows, 2) == {"loss": 1.0, "F1": 0.25, "score": 0.75}
+    assert validation_of(rows, 3) == validation_of(rows, None) == {}
