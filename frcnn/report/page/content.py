@@ -201,7 +201,8 @@ def read_coco(metrics: Path, measured: Measured) -> dict[str, float] | None:
     try:
         summary = json.loads(path.read_text(encoding="utf-8"))
         counts = tuple(summary[key] for key in ("images", "detections"))
-        known, coco = summary.get("mAP_area"), summary.get("COCO", {})
+        known = summary.get("mAP_area")
+        coco = {str(name): float(value) for name, value in summary.get("COCO", {}).items()}
     except FileNotFoundError:
         return {}
     except (ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:

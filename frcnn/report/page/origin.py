@@ -101,9 +101,9 @@ def _header(weights: Path, detections: SplitDetections) -> dict[str, Any]:
 
 
 def _facts(detections: SplitDetections, header: Mapping[str, Any]) -> list[tuple[str, str]]:
-    config, made = header.get("config", {}), header.get("provenance", {})
-    model, train, schedule = config.get("model", {}), made.get("train", {}), made.get("schedule", {})
-    optimizer, settings = train.get("optimizer", {}), detections.provenance.get("detect", {})
+    made, train = _part(header, "provenance"), _part(header, "provenance", "train")
+    model, schedule = _part(header, "config", "model"), _part(header, "provenance", "schedule")
+    optimizer, settings = _part(train, "optimizer"), _part(detections.provenance, "detect")
     facts = [
         ("Backbone", model.get("backbone")),
         ("Pretrained weights", model.get("weights")),
@@ -123,6 +123,13 @@ def _facts(detections: SplitDetections, header: Mapping[str, Any]) -> list[tuple
         ("SHA-256 of the judged split", detections.provenance.get("dataset")),
     ]
     return [(name, str(value)) for name, value in facts if value not in (None, "")]
+
+
+def _part(tree: Any, *names: str) -> Mapping[str, Any]:
+    """Return what lies in nested dictionaries, nothing if there is none: weights of other projects say little."""
+    for name in names:
+        tree = tree.get(name) if isinstance(tree, Mapping) else None
+    return tree if isinstance(tree, Mapping) else {}
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

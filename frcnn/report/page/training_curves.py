@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -28,7 +29,8 @@ def read_logs(metrics: Path) -> dict[int, pd.DataFrame]:
             continue
         try:
             log = pd.read_csv(path).apply(pd.to_numeric)
-            log[["step", "loss", "learning_rate"]]
+            if not np.isfinite(log[["step", "loss", "learning_rate"]]).all(axis=None):
+                raise ValueError("a number is missing")
         except (ValueError, KeyError, OSError) as error:
             raise UserError(f"{path}: no log of training ({error}); remove it, or train again") from error
         if len(log):
