@@ -95,7 +95,7 @@ def make_base(folder: Path) -> Path:
     assert stopped.code == 128 + signal.SIGTERM, stopped
     unfinished = base / "checkpoints" / "phase1" / "last.pt"
     shutil.copy(unfinished, folder / "last.pt")
-    for command in (TRAIN1, ("train", "--phase", "2"), ("detect",), ("detect", "--out", "results.json")):
+    for command in (TRAIN1, ("train", "--phase", "2"), ("detect",), ("detect", "--out", "results.json"), EVALUATE):
         _run(base, *command)
     shutil.move(folder / "last.pt", unfinished)
     shutil.rmtree(base / "checkpoints" / "phase2")
