@@ -21,6 +21,20 @@ PARAMETERS = {
     "detect": ("splits.test", "detect"),
     "evaluate": ("splits.test", "data.box_convention", "evaluate"),
     "render": ("splits.test", "data.box_convention", "evaluate.iou_threshold", "render"),
+    "report": (
+        "download",
+        "splits",
+        "data",
+        "anchors",
+        "model",
+        "train",
+        "augment",
+        "train_phase1",
+        "train_phase2",
+        "detect",
+        "evaluate",
+        "render",
+    ),  # fmt: skip
 }
 Stamp = Mapping[str, tuple[int, int, int]]  # from a path to size in bytes, modification time and inode
 

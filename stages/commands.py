@@ -20,6 +20,7 @@ from . import (
     predict,
     preset,
     render,
+    report,
     run,
     train,
 )
@@ -33,7 +34,7 @@ def _print_version(wanted: bool) -> None:
 
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
-PIPELINE = (download, anchors, train, detect, evaluate, render)
+PIPELINE = (download, anchors, train, detect, evaluate, render, report)
 for module in (*PIPELINE, init, run, demo, preset, check, predict, models, import_weights, export):
     app.command(module.__name__.rpartition(".")[2].replace("_", "-"))(module.run)
 

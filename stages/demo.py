@@ -13,7 +13,7 @@ from .terminal.console import say
 from .terminal.options import FrameworkName
 from .terminal.stage_process import print_results, run_stage
 
-STAGES = ("download", "anchors", "train_phase1", "train_phase2", "detect", "evaluate", "render")
+STAGES = ("download", "anchors", "train_phase1", "train_phase2", "detect", "evaluate", "render", "report")
 MARKER = ".frcnn-demo"  # tells a demo folder from any other DVC project
 # DVC, which gets no signal before it can end by it without a traceback.
 DVC = """
@@ -37,7 +37,7 @@ def run(
         FrameworkName | None, typer.Option("--framework", help="Default: that of FOLDER; in a new one torch.")
     ] = None,
 ) -> None:
-    """Read nothing; generate a dataset, train, evaluate and render, and write every file of the pipeline to FOLDER."""
+    """Read nothing; generate a dataset, train, evaluate and report, and write every file of the pipeline to FOLDER."""
     from frcnn.files import locked
 
     prepare_folder(folder, framework.value if framework else None)

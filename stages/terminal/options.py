@@ -12,6 +12,7 @@ MODELS = Path("data/models")
 FINAL_WEIGHTS = MODELS / "phase2.safetensors"
 DETECTIONS = Path("data/detections.h5")
 RENDERS = Path("data/renders")
+REPORT = Path("data/report")
 METRICS = Path("metrics")
 
 

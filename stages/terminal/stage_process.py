@@ -54,3 +54,4 @@ def print_results(seconds: Mapping[str, float], folder: Path = Path()) -> None:
     say("")
     say(f"curves    {folder / 'data' / 'pr_curves.png'}")
     say(f"pictures  {folder / 'data' / 'renders'}")
+    say(f"report    {folder / 'data' / 'report' / 'index.html'}")

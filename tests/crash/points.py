@@ -25,7 +25,7 @@ SIGNALS = (signal.SIGKILL, signal.SIGTERM)
 NEVER = 0
 Tree = Mapping[str, str]
 # Replaced as a whole: between two runs they hold what one of the runs wrote, never a mixture.
-FOLDERS = ("data/dataset", "data/renders")
+FOLDERS = ("data/dataset", "data/renders", "data/report")
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,8 @@ def stages(sources: Path, address: str, picture: str) -> list[Stage]:
         Stage("evaluate again", ("evaluate", "-S", "evaluate.iou_threshold=0.4"), "evaluate"),
         Stage("render", ("render",), "detect"),
         Stage("render again", ("render", "-S", "render.images=1"), "render"),
+        Stage("report", ("report",), "evaluate"),
+        Stage("report again", ("report", "-S", "render.images=1"), "report"),
         Stage("predict", ("predict", picture, "--score-threshold", "0.05"), "detect"),
         Stage("predict again", ("predict", picture, "--score-threshold", "0.2"), "predict"),
         Stage("import-weights", ("import-weights", str(sources / "resnet18.pth"), "--out", "start.safetensors")),

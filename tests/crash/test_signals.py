@@ -33,6 +33,7 @@ COMMANDS = {
     "detect, 2 ranks": [*DETECT, "--nproc", "2"],
     "evaluate": ["evaluate"],
     "render": ["render"],
+    "report": ["report"],
     "predict": ["predict", "data/dataset/JPEGImages"],
 }
 

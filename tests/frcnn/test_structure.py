@@ -26,6 +26,7 @@ ROOMS = (
     ("frameworks",),
     ("training",),
     ("importing", "profiling", "advice", "learning_curves"),
+    ("report/page",),
     ("loading",),
 )
 

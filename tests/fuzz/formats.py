@@ -69,7 +69,9 @@ FORMATS = [
     Format("YOLO labels", "sources/yolo/labels/train_00003.txt", _source("yolo"), text=True),
     Format("data.yaml", "sources/yolo/data.yaml", _source("yolo"), text=True),
     Format("anchors.h5", "data/anchors.h5", (TRAIN1,), sealed=True),
-    Format("detections.h5", "data/detections.h5", (EVALUATE, ("render",)), sealed=True),
+    Format("detections.h5", "data/detections.h5", (EVALUATE, ("render",), ("report",)), sealed=True),
+    Format("summary.json", "metrics/summary.json", (("report",),), text=True, share=0.3),
+    Format("log of training", "metrics/train_phase1.csv", (("report",),), text=True, share=0.3),
     Format("weights", "data/models/phase1.safetensors", (("train", "--phase", "2"),), sealed=True, share=0.5),
     Format("detector", "data/models/phase2.safetensors", (("detect",), ("predict", "pictures/p.jpg")), sealed=True),
     Format("start weights", "start.safetensors", (START,), sealed=True, share=0.3),
@@ -93,7 +95,7 @@ def make_base(folder: Path) -> Path:
     assert stopped.code == 128 + signal.SIGTERM, stopped
     unfinished = base / "checkpoints" / "phase1" / "last.pt"
     shutil.copy(unfinished, folder / "last.pt")
-    for command in (TRAIN1, ("train", "--phase", "2"), ("detect",), ("detect", "--out", "results.json")):
+    for command in (TRAIN1, ("train", "--phase", "2"), ("detect",), ("detect", "--out", "results.json"), EVALUATE):
         _run(base, *command)
     shutil.move(folder / "last.pt", unfinished)
     shutil.rmtree(base / "checkpoints" / "phase2")

@@ -71,6 +71,10 @@ def _renders(folder: Path) -> None:
         Image.open(path).load()
 
 
+def _complete(page: Path) -> None:
+    assert page.read_text().rstrip().endswith("</html>")
+
+
 def _imported(folder: Path) -> None:
     header, tensors = read_tensors(folder / "imported.safetensors", 0)
     assert header["schema"]
@@ -86,4 +90,5 @@ WRITTEN = {
     "import-weights": _imported,
     "predict": _predictions,
     "render": _renders,
+    "report": lambda folder: _complete(folder / "data" / "report" / "index.html"),
 }

@@ -77,11 +77,12 @@ def test_everything_is_there(finished: tuple[Path, str]) -> None:
     end = output[output.rindex("11-point") :]
     assert "train_phase1" in end
     assert "data/renders" in end
+    assert "</html>" in (folder / "data" / "report" / "index.html").read_text()
 
 
 @pytest.mark.slow
 def test_a_second_call_says_up_to_date(finished: tuple[Path, str]) -> None:
-    assert frcnn_demo(finished[0]).count("up to date") == 7
+    assert frcnn_demo(finished[0]).count("up to date") == 8
 
 
 LOCK, RUNNING = "dvc.lock", ".dvc/tmp/rwlock"  # DVC writes both in place
@@ -123,7 +124,7 @@ def test_what_a_kill_of_dvc_left_is_removed(
 def test_the_demo_goes_on_after_a_kill_of_dvc(finished: tuple[Path, str], name: str) -> None:
     (finished[0] / name).write_bytes(b"")
     assert f"{name}: damaged, so removed" in frcnn_demo(finished[0])
-    assert frcnn_demo(finished[0]).count("up to date") == 7
+    assert frcnn_demo(finished[0]).count("up to date") == 8
 
 
 @pytest.mark.slow

@@ -42,7 +42,7 @@ def test_the_declared_parameters_exist(stage: str) -> None:
             value = value[part]
 
 
-@pytest.mark.parametrize("command", ["download", "anchors", "evaluate", "render", "check"])
+@pytest.mark.parametrize("command", ["download", "anchors", "evaluate", "render", "report", "check"])
 def test_stages_without_a_network_do_not_import_torch(command: str) -> None:
     """Of the files that they import none imports it; some import numpy's part of safetensors never."""
     for file in closure(f"stages/{command}.py"):
@@ -51,7 +51,7 @@ def test_stages_without_a_network_do_not_import_torch(command: str) -> None:
 
 
 def test_help_imports_nothing_heavy() -> None:
-    heavy = "torch tensorflow keras numpy h5py pandas PIL matplotlib faster_coco_eval dvc"
+    heavy = "torch tensorflow keras numpy h5py pandas PIL matplotlib faster_coco_eval jinja2 dvc"
     code = f"import sys, stages.commands; print([name for name in {heavy.split()!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout.strip() == "[]", done.stderr
@@ -71,7 +71,7 @@ def test_every_command_says_what_it_reads_and_writes() -> None:
     helps = {command.name: inspect.getdoc(command.callback) for command in app.registered_commands}
     assert set(helps) == {
         "download", "anchors", "train", "detect", "evaluate", "render", "demo", "check", "predict", "import-weights",
-        "preset", "models", "export", "init", "run",
+        "preset", "models", "export", "init", "run", "report",
     }  # fmt: skip
     for name, text in helps.items():
         assert text, name

@@ -11,7 +11,7 @@ from frcnn.template import write_project
 from tests.factories import ROOT
 from tests.stages.test_demo import environment, reduce
 
-STAGES = ["download", "anchors", "train_phase1", "train_phase2", "detect", "evaluate", "render"]
+STAGES = ["download", "anchors", "train_phase1", "train_phase2", "detect", "evaluate", "render", "report"]
 
 
 def frcnn_run(folder: Path, *arguments: str, code: int = 0) -> str:
@@ -39,11 +39,12 @@ def test_everything_runs_once(finished: tuple[Path, str]) -> None:
     assert ran(output) == STAGES
     assert (folder / "metrics" / "summary.json").stat().st_size
     assert "pictures  data/renders" in output
+    assert "report    data/report/index.html" in output
     assert output.count("11-point ") == 1  # evaluate's own table
     assert not (folder / "dvc.lock").exists()
     again = frcnn_run(folder)
     assert ran(again) == []
-    assert again.count("up to date") == 7
+    assert again.count("up to date") == 8
 
 
 @pytest.mark.slow
@@ -51,7 +52,7 @@ def test_what_changed_runs_again_and_what_needs_it(finished: tuple[Path, str]) -
     folder, parameters = finished[0], (finished[0] / "params.yaml").read_text()
     (folder / "params.yaml").write_text(parameters.replace("iou_threshold: 0.5", "iou_threshold: 0.4"))
     assert "iou_threshold: 0.4" in (folder / "params.yaml").read_text()
-    assert ran(frcnn_run(folder)) == ["evaluate"]
+    assert ran(frcnn_run(folder)) == ["evaluate", "report"]
     shutil.rmtree(folder / "data" / "renders")
     assert ran(frcnn_run(folder, "detect")) == []
     assert ran(frcnn_run(folder)) == ["render"]

@@ -22,12 +22,14 @@ COMMANDS = {
     "detect": ["detect", *SMALL],
     "evaluate": ["evaluate"],
     "render": ["render"],
+    "report": ["report"],
 }
 # Keys that the commands above leave to params.yaml.
 EDITS = {
     "download": "download.synthetic.val_images", "anchors": "anchors.rpn_positive_iou",
     "train_phase1": "train_phase1.learning_rate", "train_phase2": "train_phase2.learning_rate",
     "detect": "detect.nms_threshold", "evaluate": "evaluate.iou_threshold", "render": "render.images",
+    "report": "evaluate.iou_threshold",
 }  # fmt: skip
 
 
@@ -94,6 +96,7 @@ INPUTS = {
     "detect": ["dataset/classes.txt", "models/phase2.safetensors"],
     "evaluate": ["dataset/classes.txt", "detections.h5"],
     "render": ["dataset/classes.txt", "detections.h5"],
+    "report": ["dataset/classes.txt", "detections.h5", "models/phase2.safetensors"],
 }
 
 
