@@ -16,6 +16,7 @@ from frcnn.backbones import BACKBONES
 from frcnn.data.voc.annotation import Annotation
 from frcnn.data.voc.dataset import VocDataset
 from frcnn.params import Anchors, Data, Params
+from frcnn.params.augment import Augment
 from frcnn.params.training import Postprocessing
 from frcnn.sources.source import is_voc
 
@@ -65,7 +66,10 @@ def advise(dataset: VocDataset, params: Params, machine: Machine, workers: int =
     start = start_of(params.model.weights)
     _propose_sizes(advice, annotations, start)
     _propose_batch(advice, machine, annotations)
-    _propose_validation(advice, len(annotations))
+    if not (params.download.source == "synthetic" or is_voc(params.download.source)):
+        _propose_validation(advice, len(annotations))
+        if params.augment == Augment():
+            advice.propose({"augment.preset": "light"}, "more mAP at the same steps (docs/reproduction.md)")
     held_out = math.ceil(advice.params.train.validation.fraction * len(annotations))
     _propose_epochs(advice, len(annotations) - held_out, start)
     return advice
@@ -189,10 +193,9 @@ def _propose_batch(advice: Advice, machine: Machine, annotations: Sequence[Annot
 
 
 def _propose_validation(advice: Advice, images: int) -> None:
-    """Propose to hold a part out, unless the pictures are VOC's or drawn, or one is held out already."""
+    """Propose to hold a part of one's own pictures out, unless one is held out already."""
     params = advice.params
-    published = params.download.source == "synthetic" or is_voc(params.download.source)
-    if published or params.train.validation.fraction:
+    if params.train.validation.fraction:
         return
     if images < LEAST_TO_HOLD_OUT:
         advice.remarks.append(
