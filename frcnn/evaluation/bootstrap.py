@@ -26,23 +26,20 @@ def bootstrap(
     matching, easy = match_split(objects, detections, iou_threshold), ~objects.difficult
     of_class = matching.pairs.where(matching.same_class)
     reference = match_reference(of_class, len(matching.order), objects.difficult, iou_threshold)
-    # RULES that share a matching, its verdicts, and the detections of each class.
-    judged = (
-        (slice(0, 2), matching.verdict, matching.counted),
-        (slice(2, 3), reference, by_class(matching.order, detections)),
-    )
-    counts = np.bincount(objects.images[easy] * classes + objects.labels[easy] - 1, minlength=images * classes).reshape(
-        images, classes
-    )
+    everything = by_class(matching.order, detections)
+    counts = np.zeros((images, classes))
+    np.add.at(counts, (objects.images[easy], objects.labels[easy] - 1), 1)
     owner, rng = detections.image_index, np.random.default_rng(seed)
     values = np.full((draws, classes, len(RULES)), np.nan)
     for start in range(0, draws, TOGETHER):
         weights = np.array([_draw(images, rng) for _ in range(min(TOGETHER, draws - start))])
-        totals = (weights.astype(np.float64) @ counts).astype(np.int64)  # floats: BLAS has no whole numbers
-        for columns, verdict, of_classes in judged:
-            for index, rows in enumerate(of_classes):
-                pair = _weighted_ap(weights[:, owner[rows]], verdict[rows] == FOUND, totals[:, index])
-                values[start : start + TOGETHER, index, columns] = pair[:, columns.start // 2 :]
+        totals = weights.astype(np.float64) @ counts
+        for index in range(classes):
+            (eleven, exact), (_, by_reference) = (
+                _weighted_ap(weights[:, owner[rows]], verdict[rows] == FOUND, totals[:, index])
+                for verdict, rows in ((matching.verdict, matching.counted[index]), (reference, everything[index]))
+            )
+            values[start : start + TOGETHER, index] = np.stack([eleven, exact, by_reference], 1)
     return values
 
 
@@ -61,9 +58,8 @@ def paired_bootstrap(
     """
     if (first.image_ids, first.class_names) != (second.image_ids, second.class_names):
         raise ValueError("detections are not of the same images and classes in the same order")
-    return bootstrap(objects, second, iou_threshold, draws, seed) - bootstrap(
-        objects, first, iou_threshold, draws, seed
-    )
+    before, after = (bootstrap(objects, each, iou_threshold, draws, seed) for each in (first, second))
+    return after - before
 
 
 def interval(values: np.ndarray, level: float = 0.95) -> np.ndarray:
@@ -80,8 +76,8 @@ def _draw(images: int, rng: np.random.Generator) -> np.ndarray:
     return np.bincount(rng.integers(images, size=images), minlength=images) if images else np.zeros(0, np.int64)
 
 
-def _weighted_ap(weights: np.ndarray, found: np.ndarray, totals: np.ndarray) -> np.ndarray:
-    """Return the AP of one class by 11 points and by area, (B, 2).
+def _weighted_ap(weights: np.ndarray, found: np.ndarray, totals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the AP of one class by 11 points and by area, each (B,).
 
     Args:
         weights: (B, D) how often each detection, by descending score, counts.
@@ -94,8 +90,8 @@ def _weighted_ap(weights: np.ndarray, found: np.ndarray, totals: np.ndarray) -> 
     precision = right / np.maximum(counted, 1)
     objects = np.where(totals, totals, np.nan)
     envelope = np.maximum.accumulate(precision[:, ::-1], 1)[:, ::-1]
-    area = (hits * envelope).sum(1) / objects
+    exact = (hits * envelope).sum(1) / objects
     recalls, envelope = right / objects[:, None], np.pad(envelope, ((0, 0), (0, 1)))
     first = np.stack([np.count_nonzero(recalls < point, 1) for point in ELEVEN_POINTS], 1)
     eleven = np.take_along_axis(envelope, first, 1).mean(1)
-    return np.stack([np.where(totals, eleven, np.nan), area], 1)
+    return np.where(totals, eleven, np.nan), exact

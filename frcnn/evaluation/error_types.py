@@ -1,6 +1,6 @@
 """What kinds of errors a detector makes, and how much AP each costs: TIDE (Bolya et al., ECCV 2020).
 
-A detection that is wrong has one type, the first that applies of
+A detection that is wrong has the first type that applies, in the order of tidecv; difficult objects are left out:
     localization    its IoU with an object of its class lies between `background_iou` and the threshold,
     classification  its IoU with an object of another class exceeds the threshold,
     duplicate       its IoU with an object of its class exceeds the threshold: another detection found that,
@@ -8,13 +8,13 @@ A detection that is wrong has one type, the first that applies of
     both            the rest: a wrong class, and a box that is not good enough.
 An object is missed if no detection finds it and no error of localization or classification is about it.
 
-An error's cost is the mAP (area) without errors of its type, minus the mAP. Without errors of localization and
-classification the detection of the highest score that is about an object that nothing found finds it; those of lower
-score, and all detections with other errors, are removed. Missed objects are taken from those to be found. As in tidecv,
-whose order of the types this is; the matching and the AP are those of frcnn.evaluation.voc_ap.
+An error's cost is the mAP (area) without errors of its type, minus the mAP. Without errors of localization, or of
+classification, the detection that of all with such an error about an object that nothing found has the highest score
+finds it; the others, and all detections with other errors, are removed. Missed objects are no longer to be found.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -37,7 +37,7 @@ class ErrorTypes:
         objects: (D,) the object that a classification or localization error, or a duplicate, is about, else -1.
         missed: (O,) bool.
         cost: mAP that each of `TYPES` costs; and `false_positive`, all wrong detections, and `false_negative`, all
-            objects that nothing found, taken from those to be found. NaN if no class has objects.
+            objects that nothing found. NaN if no class has objects.
     """
 
     types: np.ndarray
@@ -46,19 +46,10 @@ class ErrorTypes:
     cost: dict[str, float]
 
 
-@dataclass(frozen=True)
-class _Judged:
-    """Detections by descending score, labels (D,) and found (D,) bool, and the number of objects of C classes."""
-
-    labels: np.ndarray
-    found: np.ndarray
-    totals: np.ndarray
-
-
 def error_types(
     objects: Objects, detections: SplitDetections, iou_threshold: float = 0.5, background_iou: float = 0.1
 ) -> ErrorTypes:
-    """Sort the errors of the detections; difficult objects are left out, and detections that the AP ignores."""
+    """Sort the errors of the detections; what the AP ignores is none."""
     matching = match_split(objects, detections, iou_threshold)
     types, about = _types(objects, matching, iou_threshold, background_iou)
     correctable = np.isin(types, (CLASSIFICATION, LOCALIZATION)) & np.append(matching.missed, False)[about]
@@ -67,8 +58,9 @@ def error_types(
     fixing[rows[first_of_each(about[rows])]] = True
     missed = matching.missed.copy()
     missed[about[rows]] = False
-    cost = _costs(objects, detections, matching, (types, about, fixing), missed)
-    return ErrorTypes(types, about, missed, cost)
+    errors = ErrorTypes(types, about, missed, {})
+    errors.cost.update(_costs(objects, detections, matching, errors, fixing))
+    return errors
 
 
 def _types(
@@ -92,45 +84,42 @@ def _types(
 
 
 def _costs(
-    objects: Objects,
-    detections: SplitDetections,
-    matching: SplitMatching,
-    errors: tuple[np.ndarray, np.ndarray, np.ndarray],
-    missed: np.ndarray,
+    objects: Objects, detections: SplitDetections, matching: SplitMatching, errors: ErrorTypes, fixing: np.ndarray
 ) -> dict[str, float]:
-    classes, order = len(detections.class_names), matching.order[matching.verdict[matching.order] != IGNORED]
-    types, about, fixing = (values[order] for values in errors)
-    labels, found = detections.labels[order], matching.verdict[order] == FOUND
-    totals = _count(objects.labels[~objects.difficult], classes)
-    unfound, hopeless = (_count(objects.labels[which], classes) for which in (matching.missed, missed))
-    present = totals > 0
-    before = _mean_ap(_Judged(labels, found, totals), present)
-    fixed = {}
-    for type_, name in enumerate(TYPES[:MISSED]):
-        fix = fixing & (types == type_)
-        kept = fix | (types != type_)
-        new_labels = np.where(fix, np.append(objects.labels, 0)[about], labels)
-        fixed[name] = _Judged(new_labels[kept], (found | fix)[kept], totals)
-    fixed["missed"] = _Judged(labels, found, totals - hopeless)
-    fixed["false_positive"] = _Judged(labels[found], found[found], totals)
-    fixed["false_negative"] = _Judged(labels, found, totals - unfound)
-    return {name: _mean_ap(judged, present) - before for name, judged in fixed.items()}
+    """Return the costs; `fixing` (D,) bool are the detections that find an object once their error is mended."""
+    order = matching.order[matching.verdict[matching.order] != IGNORED]
+    labels, found, fixing = detections.labels[order], matching.verdict[order] == FOUND, fixing[order]
+    count = partial(np.bincount, minlength=len(detections.class_names) + 1)
+    totals, unfound, missed = (
+        count(objects.labels[chosen]) for chosen in (~objects.difficult, matching.missed, errors.missed)
+    )
+    rate = partial(_mean_ap, present=np.flatnonzero(totals))
+    new_labels = np.where(fixing, np.append(objects.labels, 0)[errors.objects[order]], labels)
+    mended = {}
+    for index, name in enumerate(TYPES[:MISSED]):
+        fixed = (errors.types[order] == index) & fixing
+        kept = fixed | (errors.types[order] != index)
+        mended[name] = rate(np.where(fixed, new_labels, labels)[kept], (found | fixed)[kept], totals)
+    mended["missed"] = rate(labels, found, totals - missed)
+    mended["false_positive"] = rate(labels[found], found[found], totals)
+    mended["false_negative"] = rate(labels, found, totals - unfound)
+    before = rate(labels, found, totals)
+    return {name: value - before for name, value in mended.items()}
 
 
-def _count(labels: np.ndarray, classes: int) -> np.ndarray:
-    return np.bincount(labels - 1, minlength=classes)
+def _mean_ap(labels: np.ndarray, found: np.ndarray, totals: np.ndarray, present: np.ndarray) -> float:
+    """Return the mean AP (area) of the classes present; one without objects to find has 1 without detections, else 0.
 
-
-def _mean_ap(judged: _Judged, present: np.ndarray) -> float:
-    """Return the mean over the classes present; one without objects to be found has 1 without detections, else 0."""
-    by_class = np.argsort(judged.labels, kind="stable")
-    ends = np.searchsorted(judged.labels[by_class], np.arange(1, len(present) + 2))
+    Args:
+        labels: (D,) of detections by descending score; found: (D,) bool.
+        totals: (C + 1,) number of objects of each label.
+    """
     values = []
-    for index in np.flatnonzero(present):
-        found = judged.found[by_class[ends[index] : ends[index + 1]]]
-        if judged.totals[index]:
-            curve = precision_recall(np.where(found, FOUND, WRONG), int(judged.totals[index]))
+    for label in present:
+        own = found[labels == label]
+        if totals[label]:
+            curve = precision_recall(np.where(own, FOUND, WRONG), int(totals[label]))
             values.append(average_precision(*curve, "area"))
         else:
-            values.append(float(not len(found)))
+            values.append(float(not len(own)))
     return float(np.mean(values)) if values else np.nan

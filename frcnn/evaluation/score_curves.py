@@ -7,21 +7,12 @@ mean of theirs, over the classes that have objects (as Ultralytics' F1 curve).
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
 from frcnn.evaluation.voc_ap import ClassResult
 
 THRESHOLDS = np.linspace(0, 1, 101)
-
-
-class _Rates(NamedTuple):
-    """Precision, recall and F1 at some thresholds, each (T,); precision is NaN where nothing is detected."""
-
-    precision: np.ndarray
-    recall: np.ndarray
-    f1: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -52,7 +43,8 @@ def score_curve(result: ClassResult) -> ScoreCurve:
 
 def mean_score_curve(results: Sequence[ClassResult]) -> ScoreCurve:
     """Return the mean curve of the classes that have objects; precision is of those that detect anything."""
-    return ScoreCurve(THRESHOLDS, *_mean_rates(results, THRESHOLDS), *_best(results))
+    precision, recall, f1 = _mean_rates(results, THRESHOLDS)
+    return ScoreCurve(THRESHOLDS, precision, recall, f1, *_best(results))
 
 
 def best_f1(results: Sequence[ClassResult]) -> dict[str, float]:
@@ -63,7 +55,7 @@ def best_f1(results: Sequence[ClassResult]) -> dict[str, float]:
     score, value = _best(results)
     if math.isnan(score):
         return {} if math.isnan(value) else {"F1": value}
-    precision, recall, _ = (float(rate[0]) for rate in _mean_rates(results, np.array([score])))
+    precision, recall, _ = _mean_rates(results, np.array([score]))[:, 0].tolist()
     rates = {"F1": value, "precision": precision, "recall": recall}
     return {"score": threshold_below(score)} | {name: round(rate, 6) for name, rate in rates.items()}
 
@@ -73,27 +65,26 @@ def threshold_below(score: float) -> float:
     return max(0, math.floor(score * 1e6 - 0.1)) / 1e6
 
 
-def _rates(result: ClassResult, thresholds: np.ndarray) -> _Rates:
-    """Return the rates of a class that has objects."""
+def _rates(result: ClassResult, thresholds: np.ndarray) -> np.ndarray:
+    """Return precision, recall and F1 of a class that has objects, (3, T)."""
     count = np.searchsorted(-result.scores, -thresholds, "right")
-    precision = np.append(np.nan, result.precisions)[count]
-    recall = np.append(0.0, result.recalls)[count]
-    return _Rates(precision, recall, _f1(precision, recall))
+    precision, recall = np.append(np.nan, result.precisions)[count], np.append(0.0, result.recalls)[count]
+    return np.stack([precision, recall, _f1(precision, recall)])
 
 
 def _f1(precision: np.ndarray, recall: np.ndarray) -> np.ndarray:
     return np.where(recall > 0, 2 * precision * recall / np.where(recall > 0, precision + recall, 1), 0.0)
 
 
-def _mean_rates(results: Sequence[ClassResult], thresholds: np.ndarray) -> _Rates:
+def _mean_rates(results: Sequence[ClassResult], thresholds: np.ndarray) -> np.ndarray:
+    """Return the means of `_rates` of the classes that have objects, NaN without one."""
     rates = [_rates(result, thresholds) for result in results if result.objects]
     if not rates:
-        return _Rates(*np.full((3, len(thresholds)), np.nan))
-    precision, recall, f1 = (np.stack(each) for each in zip(*rates, strict=True))
-    defined = ~np.isnan(precision)
-    total = np.where(defined, precision, 0).sum(0)
-    mean = np.divide(total, defined.sum(0), out=np.full(len(thresholds), np.nan), where=defined.any(0))
-    return _Rates(mean, recall.mean(0), f1.mean(0))
+        return np.full((3, len(thresholds)), np.nan)
+    precision, recall, f1 = np.stack(rates, 1)
+    defined = np.count_nonzero(~np.isnan(precision), 0)
+    mean = np.where(defined, np.nansum(precision, 0) / np.maximum(defined, 1), np.nan)
+    return np.stack([mean, recall.mean(0), f1.mean(0)])
 
 
 def _best(results: Sequence[ClassResult]) -> tuple[float, float]:

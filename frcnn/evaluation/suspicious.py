@@ -1,7 +1,7 @@
 """Annotations that may be wrong: where confident detections and objects contradict each other."""
 
-from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ from frcnn.evaluation.tables import text_cell
 from frcnn.evaluation.voc_ap import Objects
 
 Kind = Literal["no object", "never detected", "other class"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 class Suspicion(NamedTuple):
@@ -39,11 +40,7 @@ class Suspicion(NamedTuple):
 
 
 def suspicious(
-    objects: Objects,
-    detections: SplitDetections,
-    score: float,
-    iou_threshold: float = 0.5,
-    touching_iou: float = 0.1,
+    objects: Objects, detections: SplitDetections, score: float, iou_threshold: float = 0.5, touching_iou: float = 0.1
 ) -> list[Suspicion]:
     """Return what contradicts: by kind, the highest scores or the largest objects first.
 
@@ -53,30 +50,28 @@ def suspicious(
         touching_iou: of a detection and an object that touch. A difficult object counts here, but is not suspicious.
     """
     matching = match_split(objects, detections, iou_threshold)
-    pairs, confident = matching.pairs, detections.scores >= score
+    owners, labels, scores, boxes = detections.image_index, detections.labels, detections.scores, detections.boxes
+    pairs, confident = matching.pairs, scores >= score
     _, overlap = best_objects(pairs, len(confident))
     alone = matching.order[(confident & (overlap <= touching_iou))[matching.order]]
     touched = np.zeros(len(objects.images))
     np.maximum.at(touched, pairs.object, pairs.iou)
     never = np.flatnonzero((touched <= touching_iou) & ~objects.difficult)
     never = never[np.argsort(-area(objects.boxes[never]), kind="stable")]
-    agreed = objects.difficult.copy()
     at_place = confident[pairs.detection] & (pairs.iou > iou_threshold)
+    agreed = objects.difficult.copy()
     agreed[pairs.object[at_place & matching.same_class]] = True
     disputes = pairs.where(at_place & ~matching.same_class & ~agreed[pairs.object])
-    first = first_of_each(disputes.object)
+    claims, claimed = (values[first_of_each(disputes.object)] for values in (disputes.detection, disputes.object))
+    columns = (
+        (owners[alone], labels[alone], scores[alone], boxes[alone], np.full(len(alone), -1)),
+        (objects.images[never], objects.labels[never], np.full(len(never), np.nan), objects.boxes[never], never),
+        (owners[claims], labels[claims], scores[claims], boxes[claims], claimed),
+    )
     return [
-        *_of_detections(detections, "no object", alone, np.full(len(alone), -1)),
-        *map(
-            Suspicion,
-            objects.images[never].tolist(),
-            ["never detected"] * len(never),
-            objects.labels[never].tolist(),
-            [np.nan] * len(never),
-            objects.boxes[never],
-            never.tolist(),
-        ),
-        *_of_detections(detections, "other class", disputes.detection[first], disputes.object[first]),
+        Suspicion(int(image), kind, int(label), float(value), box, int(index))
+        for kind, rows in zip(KINDS, columns, strict=True)
+        for image, label, value, box, index in zip(*rows, strict=True)
     ]
 
 
@@ -84,32 +79,18 @@ def suspicious_table(
     suspicions: Sequence[Suspicion], objects: Objects, image_ids: Sequence[str], class_names: Sequence[str]
 ) -> str:
     """Return a row for each suspicion as CSV: where it is, and the object by its number in the file, from 1."""
-    first = np.searchsorted(objects.images, np.arange(len(image_ids)))
+    first, names = np.searchsorted(objects.images, np.arange(len(image_ids))), [text_cell(name) for name in class_names]
     rows = [
-        {
-            "image": text_cell(image_ids[each.image]),
-            "kind": each.kind,
-            "object": each.object - first[each.image] + 1 if each.object >= 0 else None,
-            "annotated": text_cell(class_names[objects.labels[each.object] - 1]) if each.object >= 0 else None,
-            "detected": text_cell(class_names[each.label - 1]) if each.kind != "never detected" else None,
-            "score": each.score,
-            **dict(zip(("x1", "y1", "x2", "y2"), each.box.astype(float), strict=True)),
-        }
+        (
+            text_cell(image_ids[each.image]),
+            each.kind,
+            each.object - first[each.image] + 1 if each.object >= 0 else None,
+            names[objects.labels[each.object] - 1] if each.object >= 0 else None,
+            names[each.label - 1] if each.kind != "never detected" else None,
+            each.score,
+            *each.box.astype(float),
+        )
         for each in suspicions
     ]
     columns = ["image", "kind", "object", "annotated", "detected", "score", "x1", "y1", "x2", "y2"]
     return pd.DataFrame(rows, columns=columns).astype({"object": "Int64"}).to_csv(index=False, float_format="%.6g")
-
-
-def _of_detections(
-    detections: SplitDetections, kind: Kind, rows: np.ndarray, objects: np.ndarray
-) -> Iterator[Suspicion]:
-    return map(
-        Suspicion,
-        detections.image_index[rows].tolist(),
-        [kind] * len(rows),
-        detections.labels[rows].tolist(),
-        detections.scores[rows].tolist(),
-        detections.boxes[rows],
-        objects.tolist(),
-    )
