@@ -29,7 +29,7 @@ def read_logs(metrics: Path) -> dict[int, pd.DataFrame]:
             continue
         try:
             log = pd.read_csv(path).apply(pd.to_numeric)
-            if not np.isfinite(log[["step", "loss", "learning_rate"]]).all(axis=None):
+            if not np.isfinite(log[["step", "loss", "learning_rate"]].to_numpy(float)).all():
                 raise ValueError("a number is missing")
         except (ValueError, KeyError, OSError) as error:
             raise UserError(f"{path}: no log of training ({error}); remove it, or train again") from error
