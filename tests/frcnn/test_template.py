@@ -25,7 +25,7 @@ def test_the_pipeline_depends_on_the_version_instead_of_the_code(tmp_path: Path,
     found, own = stages_of(tmp_path), stages_of(ROOT)
     assert list(found) == list(own)
     for stage, entries in found.items():
-        data = [dependency for dependency in own[stage]["deps"] if dependency.startswith("data/")]
+        data = [dependency for dependency in own[stage]["deps"] if dependency.startswith(("data/", "metrics/"))]
         source = [SOURCE] if watched and stage == "download" else []
         assert entries == own[stage] | {"deps": ["frcnn-version.txt", *source, *data]}
     version = (tmp_path / "frcnn-version.txt").read_text()
