@@ -52,7 +52,7 @@ def test_what_changed_runs_again_and_what_needs_it(finished: tuple[Path, str]) -
     folder, parameters = finished[0], (finished[0] / "params.yaml").read_text()
     (folder / "params.yaml").write_text(parameters.replace("iou_threshold: 0.5", "iou_threshold: 0.4"))
     assert "iou_threshold: 0.4" in (folder / "params.yaml").read_text()
-    assert ran(frcnn_run(folder)) == ["evaluate", "report"]
+    assert ran(frcnn_run(folder)) == ["evaluate", "render", "report"]
     shutil.rmtree(folder / "data" / "renders")
     assert ran(frcnn_run(folder, "detect")) == []
     assert ran(frcnn_run(folder)) == ["render"]
