@@ -31,7 +31,9 @@ COARSE = 4  # cells: where nine objects of ten are as large, enlarging a picture
 # Pictures seen in both phases that suit a start (docs/reproduction.md); less than half of them is too little.
 SEEN = {DETECTOR: 4_000, PRETRAINED: 12_000, RANDOM: 16_000}
 MOST_EPOCHS = 100
-HELD_OUT, LEAST_TO_HOLD_OUT = 0.2, 50  # share of the pictures of one's own; with fewer, a part measures nothing
+# Of one's own pictures (docs/reproduction.md): the share held out, the fewest that bear it, and from how many epochs on
+# light augmentation helps.
+HELD_OUT, LEAST_TO_HOLD_OUT, LONG = 0.2, 100, 24
 SHARE_OF_MEMORY = 0.7
 # GiB in float32 of torch, network and optimizer, and of each megapixel of a batch: what steps of 1 and 3 images took.
 MEMORY = {"vgg": (2.5, 2.0), "resnet": (1.2, 2.0), "resnet50": (1.2, 2.0), "mobilenet_v3_large": (1.0, 0.6)}
@@ -66,12 +68,13 @@ def advise(dataset: VocDataset, params: Params, machine: Machine, workers: int =
     start = start_of(params.model.weights)
     _propose_sizes(advice, annotations, start)
     _propose_batch(advice, machine, annotations)
-    if not (params.download.source == "synthetic" or is_voc(params.download.source)):
+    own = not (params.download.source == "synthetic" or is_voc(params.download.source))
+    if own:
         _propose_validation(advice, len(annotations))
-        if params.augment == Augment():
-            advice.propose({"augment.preset": "light"}, "more mAP at the same steps (docs/reproduction.md)")
     held_out = math.ceil(advice.params.train.validation.fraction * len(annotations))
     _propose_epochs(advice, len(annotations) - held_out, start)
+    if own:
+        _propose_augmentation(advice)
     return advice
 
 
@@ -193,20 +196,27 @@ def _propose_batch(advice: Advice, machine: Machine, annotations: Sequence[Annot
 
 
 def _propose_validation(advice: Advice, images: int) -> None:
-    """Propose to hold a part of one's own pictures out, unless one is held out already."""
+    """Propose to hold a part out where there are enough pictures, and none where a part would measure nothing."""
     params = advice.params
-    if params.train.validation.fraction:
-        return
     if images < LEAST_TO_HOLD_OUT:
-        advice.remarks.append(
-            f"{images} pictures are too few to hold some out for validation (at least {LEAST_TO_HOLD_OUT})"
-        )
+        none = {"train.validation.fraction": 0, "train.validation.keep": "last", "train.validation.patience": None}
+        advice.propose(none, f"a part of {images} pictures is too few to choose an epoch by")
+        return
+    if params.train.validation.fraction:
         return
     values = {"fraction": HELD_OUT, "keep": "best"} | {
         name: getattr(params.detect, name) for name in Postprocessing.model_fields
     }
     reason = "the mAP of pictures that are held out shows overfitting, and the best epoch is kept; as in `detect`"
     advice.propose({f"train.validation.{name}": value for name, value in values.items()}, reason)
+
+
+def _propose_augmentation(advice: Advice) -> None:
+    """Propose light augmentation where each picture is seen often."""
+    params = advice.params
+    epochs = params.train_phase1.epochs + params.train_phase2.epochs
+    if params.augment == Augment() and epochs >= LONG:
+        advice.propose({"augment.preset": "light"}, f"each picture is seen {epochs} times")
 
 
 def _propose_epochs(advice: Advice, images: int, start: str) -> None:

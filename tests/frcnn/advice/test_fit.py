@@ -93,15 +93,32 @@ def test_the_anchors_of_a_detector_stay(make: Make) -> None:
     assert "anchors stay" in advice.remarks[0]
 
 
-@pytest.mark.parametrize("fewest", [30, 31])
-def test_a_part_of_ones_own_pictures_is_held_out(make: Make, monkeypatch: pytest.MonkeyPatch, fewest: int) -> None:
-    monkeypatch.setattr(fit, "LEAST_TO_HOLD_OUT", fewest)
-    changes = ("download.source=mine", "anchors.anchor_sizes=[48]", "anchors.anchor_ratios=[1]")
-    advice = fit.advise(make(48), demo(*changes), CPU)
+def test_a_part_of_ones_own_pictures_is_held_out_if_there_are_enough(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = demo(
+        "download.source=mine", "anchors.anchor_sizes=[48]", "anchors.anchor_ratios=[1]", "augment.preset=strong"
+    )
+    dataset = make(48)
+    assert values(fit.advise(dataset, own, CPU)) == {}
+    monkeypatch.setattr(fit, "LEAST_TO_HOLD_OUT", 30)
+    advice = fit.advise(dataset, own, CPU)
     held_out = {"fraction": 0.2, "keep": "best", "pre_nms_topk": 400, "post_nms_topk": 50}
-    expected = {f"train.validation.{name}": value for name, value in held_out.items()} if fewest == 30 else {}
-    assert values(advice) == expected | {"augment.preset": "light"}
-    assert any("too few to hold some out" in remark for remark in advice.remarks) == (fewest == 31)
+    assert values(advice) == {f"train.validation.{name}": value for name, value in held_out.items()}
+    assert values(fit.advise(dataset, advice.params, CPU)) == {}
+    monkeypatch.setattr(fit, "LEAST_TO_HOLD_OUT", 31)
+    none = {"train.validation.fraction": 0, "train.validation.keep": "last"}
+    assert values(fit.advise(dataset, advice.params, CPU)) == none
+
+
+@pytest.mark.parametrize(("epochs", "preset"), [((20, 3), None), ((20, 4), "light")])
+def test_light_augmentation_where_pictures_are_seen_often(epochs: tuple[int, int], preset: str | None) -> None:
+    changes = [f"train_phase{phase}.epochs={count}" for phase, count in enumerate(epochs, 1)]
+    advice = fit.Advice(demo(*changes))
+    fit._propose_augmentation(advice)
+    assert values(advice) == ({"augment.preset": preset} if preset else {})
+    fit._propose_augmentation(advice)
+    assert len(advice.proposals) == bool(preset)
 
 
 @pytest.mark.parametrize(("least", "proposed"), [(49, 0), (48, None)])
