@@ -150,7 +150,7 @@ class Rival:
     def find(self, pictures: list[np.ndarray]) -> list[Detections]:
         """Detect in pictures (H, W, 3) uint8."""
         self.model.eval()
-        images = [torch.from_numpy(picture).permute(2, 0, 1).float() / 255 for picture in pictures]
+        images = [torch.tensor(picture).permute(2, 0, 1).float() / 255 for picture in pictures]
         return [
             Detections(each["boxes"].float().numpy(), each["scores"].float().numpy(), each["labels"].numpy())
             for each in rival_detect(self.model, images, self.precision)
@@ -172,7 +172,7 @@ class Pictures(Dataset[Any]):
     def __getitem__(self, index: int) -> Any:
         """Return an image (3, H, W) float32 in 0..1 and its boxes and labels."""
         annotation = self.annotations[index]
-        image = Image(torch.from_numpy(read_picture(annotation.path)).permute(2, 0, 1))
+        image = Image(torch.tensor(read_picture(annotation.path)).permute(2, 0, 1))
         size = (annotation.height, annotation.width)
         boxes = BoundingBoxes(torch.from_numpy(annotation.boxes), format=BoundingBoxFormat.XYXY, canvas_size=size)
         return self.transform(image, {"boxes": boxes, "labels": torch.from_numpy(annotation.labels)})
