@@ -1,6 +1,7 @@
 """Load a detector in one call: `frcnn.load`."""
 
 from pathlib import Path
+from typing import Any
 
 from frcnn.frameworks import load_detector
 from frcnn.params import Detect, from_dict
@@ -31,8 +32,12 @@ def load(
     Raises:
         UserError: no such file or name, the file does not fit, there is no such device, or an argument out of range.
     """
-    chosen = {"framework": framework, "precision": precision}
-    chosen |= {"score_threshold": score_threshold, "batch_size": batch_size}
+    chosen: dict[str, Any] = {
+        "framework": framework,
+        "precision": precision,
+        "score_threshold": score_threshold,
+        "batch_size": batch_size,
+    }
     from_dict(Detect, chosen, "frcnn.load")  # before anything takes time
     path = Path(weights)
     if not path.suffix:  # what only names have needs torch

@@ -57,9 +57,9 @@ class Predictor:
     def __call__(self, images: "AnyImage") -> Result: ...
 
     @overload
-    def __call__(self, images: "Sequence[AnyImage]") -> list[Result]: ...
+    def __call__(self, images: "list[AnyImage] | tuple[AnyImage, ...]") -> list[Result]: ...
 
-    def __call__(self, images: "AnyImage | Sequence[AnyImage]") -> Result | list[Result]:
+    def __call__(self, images: "AnyImage | list[AnyImage] | tuple[AnyImage, ...]") -> Result | list[Result]:
         """Return what is found in an image, or in each of a list of them.
 
         Args:
