@@ -16,7 +16,18 @@ LONGEST_FILE, LONGEST_FUNCTION = 350, 60
 # Each room may import those before it, and of its own.
 ROOMS = (
     ("__init__", "allocation", "arrays", "backbones", "boxes", "colors", "errors", "files", "fonts", "messages"),
-    ("parallel", "read_ahead", "param_file", "params", "presets", "template", "distributed", "checksums", "unchanged", "pipeline"),
+    (
+        "parallel",
+        "read_ahead",
+        "param_file",
+        "params",
+        "presets",
+        "template",
+        "distributed",
+        "checksums",
+        "unchanged",
+        "pipeline",
+    ),
     ("fetching", "pretrained", "data/voc", "array_file"),
     ("data/resizing", "data/augmentation", "data/lookalikes", "data/export", "sources", "picture_sources", "images"),
     ("data/checks", "data/notes"),
