@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -399,3 +400,27 @@ def test_order_whatever_takes_longest(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(predict, "_write", write)
     assert [entry["width"] for entry in run(tmp_path, tmp_path / "in")] == list(range(20, 32))
     assert 3 <= most <= 6
+
+
+def test_memory_is_constant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What Python holds after 50 pictures is what it holds after 300, where each result has a long name."""
+    (tmp_path / "in").mkdir()
+    for number in range(300):
+        Image.new("RGB", (9, 9)).save(tmp_path / f"in/{number:03}.png")
+    append, held = predict._append, []
+
+    def measure(path: Path, entry: dict, first: bool) -> None:
+        append(path, entry | {"much": "x" * 10_000}, first)
+        held.append(tracemalloc.get_traced_memory()[0])
+
+    monkeypatch.setattr(predict, "_append", measure)
+    monkeypatch.setattr(
+        FakeDetector, "config", SimpleNamespace(**vars(FakeDetector.config) | {"data": Data(min_size=9)})
+    )
+    tracemalloc.start()
+    try:
+        run(tmp_path, tmp_path / "in", json_only=True)
+    finally:
+        tracemalloc.stop()
+    assert len(held) == 300
+    assert max(held[250:]) - max(held[50:100]) < 100_000  # 250 results with their pictures are 3 MB
