@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from frcnn.data.voc.dataset import EXTENSIONS
-from frcnn.data.voc.inside import is_hidden
+from frcnn.data.voc.inside import walk
 from frcnn.data.voc.pictures import read_picture
 from frcnn.errors import UserError
 from frcnn.fetching.http import TransferError, open_url
@@ -26,8 +26,12 @@ def is_url(text: str) -> bool:
     return text.lower().startswith(("http://", "https://"))
 
 
-def expand_input(text: str) -> list[str]:
+def expand_input(text: str, recursive: bool = False) -> list[str]:
     """Return the files or the URL that an argument means: itself, a folder's pictures, or a glob's matches, sorted.
+
+    Args:
+        text: the argument.
+        recursive: whether the folders in a folder count, too.
 
     Raises:
         UserError: no such file, nothing that matches, or no picture in the folder.
@@ -36,7 +40,11 @@ def expand_input(text: str) -> list[str]:
     if is_url(text) or path.is_file():
         return [text]
     if path.is_dir():
-        files = sorted(str(each) for each in path.iterdir() if not is_hidden(each.name) and each.is_file())
+        files: list[str] = []
+        for folder, folders, names in walk(path):
+            files += sorted(str(folder / name) for name in names if (folder / name).is_file())
+            if not recursive:
+                folders.clear()
         found = [each for each in files if Path(each).suffix.lower() in EXTENSIONS]
         others = f", but {first_few([Path(each).name for each in files])}; convert them to JPEG or PNG" if files else ""
         problem = f"no picture in this folder ({', '.join(EXTENSIONS)}){others}"

@@ -1,13 +1,10 @@
 """Stage `anchors`: label the anchors of the training split once, instead of at every step."""
 
 import os
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-
-from frcnn.errors import UserError
 
 from .terminal.options import ANCHORS, DATASET, Dataset, Overrides, ParamsFile, Workers
 
@@ -39,10 +36,8 @@ def run(
 ) -> None:
     """Read the training split of the dataset, write anchor labels and box deltas to anchors.h5."""
     from frcnn.advice.coverage import best_ious, resize_objects
-    from frcnn.anchors.label import label_annotation
-    from frcnn.anchors.targets import join_images, provenance_of, write_targets
+    from frcnn.anchor_labeling import write_anchors
     from frcnn.data.voc.dataset import VocDataset
-    from frcnn.parallel import mapper
     from frcnn.params import load_params
     from frcnn.unchanged import watch
 
@@ -50,20 +45,15 @@ def run(
 
     params = load_params(params_file, overrides or ())
     require_unchanged = watch("anchors", params_file, overrides or (), params, [dataset])
-    if params.anchors.strides == "from_map":
-        raise UserError(f"{params_file}: anchors.strides: from_map is for imported detectors; set fixed to train")
-    workers = os.cpu_count() or 1 if workers is None else workers
-    split, voc = params.splits.train, VocDataset(dataset)
-    annotations = voc.annotations(split, params.data.box_convention, workers)
-    if not any(len(annotation.labels) for annotation in annotations):
-        raise UserError(f"{voc.split_path(split)}: no picture of this split shows an object to learn")
-    with mapper(workers) as parallel:
-        labels = parallel(partial(label_annotation, params=params), annotations)
-        labeled = list(track(labels, "labeling anchors", len(annotations)))
-    targets = join_images(annotations, labeled, voc.class_names)
-    provenance = provenance_of(params, voc.class_names, voc.split_sha256(split, annotations))
-    require_unchanged()
-    write_targets(out, targets, provenance)
+    voc = VocDataset(dataset)
+    annotations, labeled, targets = write_anchors(
+        out,
+        voc,
+        params,
+        os.cpu_count() or 1 if workers is None else workers,
+        lambda items, total: track(items, "labeling anchors", total),
+        require_unchanged,
+    )
     for annotation, image in zip(annotations[:render], labeled, strict=False):
         _draw(annotation, image, params, renders)
     if render:
@@ -71,7 +61,7 @@ def run(
     positives, objects = len(targets.identity.positive_index), len(targets.gt_labels)
     ious = best_ious(resize_objects(annotations, params.data), params.model.backbone, params.anchors)
     say(
-        f"{out}: {len(targets)} images of {split}, {objects} objects, {positives} positive anchors; "
+        f"{out}: {len(targets)} images of {params.splits.train}, {objects} objects, {positives} positive anchors; "
         f"{(ious < 0.5).sum()} objects have no anchor of IoU 0.5 or more"
     )
 

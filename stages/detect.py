@@ -1,22 +1,13 @@
 """Stage `detect`: run the trained detector over the test split."""
 
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from .terminal.launch import Nproc, launch, launched, member
 from .terminal.options import DATASET, DETECTIONS, FINAL_WEIGHTS, Dataset, Device, Overrides, ParamsFile, Split, Weights
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from frcnn.detections.detections import Detections
-    from frcnn.detector.interfaces import Detector
-    from frcnn.params import Detect
-
-READ_AHEAD = 2  # batches
 
 
 def run(
@@ -37,17 +28,12 @@ def run(
         launch(nproc)
         return
 
-    import numpy as np
-
     from frcnn import distributed
-    from frcnn.data.resizing.sizes import order_by_shape
     from frcnn.data.voc.dataset import VocDataset
-    from frcnn.data.voc.pictures import picture_size
-    from frcnn.detections.detections import join_detections
     from frcnn.detections.hdf5 import write_detections
-    from frcnn.errors import UserError
     from frcnn.files import sha256_file
     from frcnn.frameworks import load_detector
+    from frcnn.split_detection import detect_split, require_classes
     from frcnn.unchanged import watch
 
     from .terminal.console import say, track
@@ -57,46 +43,18 @@ def run(
     with member(device):
         with distributed.main_first():
             data = VocDataset(dataset)
-            ids = data.split(split)
-            pictures = data.pictures_of(ids)
+            data.pictures_of(data.split(split))  # which refuses what is not there before anything takes time
             detector = load_detector(weights, distributed.own_device(device), params.detect.framework)
-            if list(detector.config.class_names) != data.class_names:
-                raise UserError(f"{weights}: trained on other classes than {dataset}/classes.txt lists; train again")
-        batch = params.detect.batch_size
-        order = order_by_shape(np.array([picture_size(path) for path in pictures]))
-        own = distributed.share([pictures[index] for index in order], batch)
-        done = _detect_all(detector, own, params.detect)
-        by_order = distributed.in_order(list(track(done, "detecting", len(own))), batch)
+            require_classes(detector, data, weights)
+        found = detect_split(
+            detector, data, split, params.detect, lambda items, total: track(items, "detecting", total)
+        )
         if distributed.is_main():
             provenance = {
                 "weights": sha256_file(weights),
                 "dataset": data.split_sha256(split),
                 "detect": to_dict(params.detect),
             }
-            images = [by_order[rank] for rank in np.argsort(order)]
-            joined = join_detections(ids, data.class_names, images, split, provenance)
             require_unchanged()
-            write_detections(out, joined)
-            say(f"{out}: {len(ids)} images of {split}, {len(joined.scores)} detections")
-
-
-def _detect_all(detector: "Detector", pictures: list[Path], settings: "Detect") -> "Iterator[Detections]":
-    """Yield the detections of each picture in order; the next batches are read by threads meanwhile."""
-    from concurrent.futures import ThreadPoolExecutor
-
-    from frcnn.arrays import size_of
-    from frcnn.data.voc.pictures import read_picture
-    from frcnn.detector.run import detect_resized, resize_picture
-
-    def load(paths: list[Path]) -> "tuple[list[np.ndarray], list[tuple[int, int]]]":
-        originals = [read_picture(path) for path in paths]
-        return [resize_picture(image, detector.config.data) for image in originals], list(map(size_of, originals))
-
-    batches = [pictures[i : i + settings.batch_size] for i in range(0, len(pictures), settings.batch_size)]
-    with ThreadPoolExecutor(READ_AHEAD) as pool:
-        waiting = [pool.submit(load, batch) for batch in batches[:READ_AHEAD]]
-        for batch in [*batches[READ_AHEAD:], *[None] * len(waiting)]:
-            images, sizes = waiting.pop(0).result()
-            if batch:
-                waiting.append(pool.submit(load, batch))
-            yield from detect_resized(detector, images, sizes, settings, settings.precision)
+            write_detections(out, replace(found, provenance=provenance))
+            say(f"{out}: {len(found.image_ids)} images of {split}, {len(found.scores)} detections")

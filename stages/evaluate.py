@@ -32,11 +32,10 @@ def run(
     from frcnn.data.voc.dataset import VocDataset
     from frcnn.detections.coco_results import is_results, remark_on_corners
     from frcnn.detections.hdf5 import read_with_annotations
-    from frcnn.evaluation.confusion import confusion
     from frcnn.evaluation.curves import draw_curves
-    from frcnn.evaluation.score_curves import best_f1, mean_score_curve
+    from frcnn.evaluation.judgement import judge
     from frcnn.evaluation.tables import ap_table, confusion_table, curve_table, score_curve_table
-    from frcnn.evaluation.voc_ap import evaluate_arrays, mean_ap, objects_of, summarize
+    from frcnn.evaluation.voc_ap import mean_ap
     from frcnn.files import locked, write_text
     from frcnn.fonts import remark_on_letters
     from frcnn.params import load_params
@@ -47,30 +46,19 @@ def run(
     params = load_params(params_file, overrides or ())
     inputs = [dataset, detections, *([instances] if instances else [])]
     require_unchanged = watch("evaluate", params_file, overrides or (), params, inputs)
-    threshold = params.evaluate.iou_threshold
     found, annotations = read_with_annotations(
         detections, VocDataset(dataset), split or params.splits.test, params.data.box_convention, instances
     )
-    objects = objects_of(annotations, found)
-    results = evaluate_arrays(objects, found, threshold)
-    summary = summarize(results, len(annotations))
-    if best := best_f1(results):
-        summary["best_F1"] = best
-    confused = confusion(objects, found, mean_score_curve(results).best_score, threshold)
-    coco = None
-    if params.evaluate.coco:
-        from frcnn.evaluation.coco import evaluate_coco
-
-        coco = evaluate_coco(annotations, found)
-        summary["COCO"] = coco.metrics
+    judged = judge(annotations, found, params.evaluate)
+    results, summary, coco = judged.results, judged.summary, judged.coco
     with locked(metrics / ".evaluate.lock", wait=True):  # so that all files are of one run
         require_unchanged()
         write_text(metrics / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
         write_text(metrics / "ap_per_class.csv", ap_table(results, coco.ap if coco else None))
         write_text(metrics / "pr_curves.csv", curve_table(results))
         write_text(metrics / "score_curves.csv", score_curve_table(results))
-        write_text(metrics / "confusion.csv", confusion_table(confused, found.class_names))
-        draw_curves(curves, results, threshold)
+        write_text(metrics / "confusion.csv", confusion_table(judged.confused, found.class_names))
+        draw_curves(curves, results, params.evaluate.iou_threshold)
         print_table(metrics)
     if coco:
         _say_coco(coco)
@@ -81,7 +69,7 @@ def run(
         say(f"{curves}: {remark}")
     counts = ", ".join(f"{summary[what]} {what}" for what in ("images", "objects", "detections"))
     means = f"mAP {mean_ap(results, 'voc07'):.3f} (11-point)"
-    if "score" in best:
+    if "score" in (best := summary.get("best_F1", {})):
         means += f", best F1 {best['F1']:.3f} at {best['score']:.3f}"
     say(f"{metrics / 'summary.json'}: {counts}, {means}; curves in {curves}")
 

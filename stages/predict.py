@@ -2,7 +2,8 @@
 
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,13 +17,22 @@ from .terminal.options import FINAL_WEIGHTS, Device, FrameworkName, Overrides
 if TYPE_CHECKING:
     import numpy as np
 
-    from frcnn.detector.interfaces import Detector
     from frcnn.params import Detect
     from frcnn.params.training import Postprocessing
+    from frcnn.params.types import Framework
+    from frcnn.predictor import Predictor, Prepared
+    from frcnn.result import Result
 
 DETECTIONS = "detections.json"
 UNFINISHED = "detections.jsonl.part"  # a line for each picture so far
 USERS_MISTAKE = 2
+
+
+class Format(StrEnum):
+    """How pictures are written."""
+
+    png = "png"
+    jpg = "jpg"
 
 
 def run(
@@ -36,6 +46,12 @@ def run(
         str,
         typer.Option("--score-threshold", metavar="SCORE", help="Lowest score; auto: of the best F1 in validation."),
     ] = "0.7",
+    classes: Annotated[
+        str | None, typer.Option("--classes", metavar="NAMES", help="Only these, with commas between: cat,dog.")
+    ] = None,
+    picture_format: Annotated[Format, typer.Option("--format", help="Of the pictures written.")] = Format.png,
+    json_only: Annotated[bool, typer.Option("--json-only", help="Draw nothing.")] = False,
+    recursive: Annotated[bool, typer.Option("--recursive", help="Read the folders in a folder, too.")] = False,
     params_file: Annotated[
         Path | None,
         typer.Option(
@@ -53,46 +69,106 @@ def run(
     ] = None,
 ) -> None:
     """Read pictures and the weights of a detector, write the pictures with the objects found and detections.json."""
-    from frcnn.files import write_text
     from frcnn.fonts import remark_on_letters
-    from frcnn.frameworks import load_detector
-    from frcnn.picture_sources import read_input, unique_names
+    from frcnn.picture_sources import unique_names
+    from frcnn.result import labels_of
 
     from .terminal.console import say, track
 
     threshold = _threshold(score_threshold)
     settings = _settings(params_file, overrides or [])
-    sources, problems = _expand(pictures)
-    names = unique_names(sources)
-    _refuse_to_overwrite(sources, [out / f"{name}.png" for name in names])
-    entries: list[dict[str, Any]] = []
+    sources, problems = _expand(pictures, recursive)
+    targets = [None if json_only else out / f"{name}.{picture_format}" for name in unique_names(sources)]
+    _refuse_to_overwrite(sources, [target for target in targets if target])
+    done = found = 0
     if sources:
-        path = _find(weights)
-        detector = load_detector(path, device, framework.value if framework else settings.framework)
-        own = detector.config.postprocessing
-        if params_file is None and own is not None:
-            settings = _settings(params_file, [*_texts(own), *(overrides or [])])
-        threshold = _best_score(path) if threshold is None else threshold
-        settings = settings.model_copy(update={"score_threshold": threshold})
-        for source, name in track(zip(sources, names, strict=True), "predicting", len(sources)):
-            try:
-                image = read_input(source, max_pixels)
-            except UserError as error:
+        chosen = framework.value if framework else settings.framework
+        own = None if params_file else overrides or []
+        predictor = _load(weights, device, chosen, settings, own, threshold)
+        names = predictor.class_names
+        wanted = [name.strip() for name in classes.split(",")] if classes is not None else names
+        labels_of(wanted, names)  # which refuses unknown ones
+        jobs = zip(_results(predictor, sources, max_pixels), sources, targets, strict=True)
+        for entry in track(_write_all(jobs, predictor, wanted), "predicting", len(sources)):
+            if isinstance(entry, UserError):
                 problems += 1
-                report_error(error)
+                report_error(entry)
             else:
-                entries.append({"image": source} | _predict(detector, image, out / f"{name}.png", settings))
-                _append(out / UNFINISHED, entries)
-    if entries:
-        write_text(out / DETECTIONS, _json(entries, indent=1))
-        (out / UNFINISHED).unlink()
-        if remark := remark_on_letters(detector.config.class_names):
+                _append(out / UNFINISHED, entry, first=not done)
+                done, found = done + 1, found + len(entry["detections"])
+    if done:
+        _finish(out / UNFINISHED, out / DETECTIONS)
+        if not json_only and (remark := remark_on_letters(names)):
             say(f"{out}: {remark}")
-        count = plural(sum(len(entry["detections"]) for entry in entries), "detection")
-        scored = f"{count} with a score above {threshold:g}"
-        say(f"{out / DETECTIONS}: {plural(len(entries), 'picture')}, {scored}; drawn in {out}")
+        scored = f"{plural(found, 'detection')} with a score above {predictor.settings.score_threshold:g}"
+        drawn = "" if json_only else f"; drawn in {out}"
+        say(f"{out / DETECTIONS}: {plural(done, 'picture')}, {scored}{drawn}")
     if problems:
         raise typer.Exit(USERS_MISTAKE)
+
+
+def _load(
+    weights: Path,
+    device: str,
+    framework: "Framework",
+    settings: "Detect",
+    overrides: list[str] | None,
+    threshold: float | None,
+) -> "Predictor":
+    """Return a detector that is ready to predict.
+
+    Args:
+        overrides: replace what an imported detector says of its own detection; None: that does not count.
+        threshold: lowest score, None for that of the best F1.
+    """
+    from frcnn.detector.weights_file import best_score
+    from frcnn.frameworks import load_detector
+    from frcnn.predictor import Predictor
+
+    path = _find(weights)
+    detector = load_detector(path, device, framework)
+    own = detector.config.postprocessing
+    if overrides is not None and own is not None:
+        settings = _settings(None, [*_texts(own), *overrides])
+    score = best_score(path) if threshold is None else threshold
+    return Predictor(detector, settings.model_copy(update={"score_threshold": score}))
+
+
+def _results(predictor: "Predictor", sources: Sequence[str], max_pixels: int | None) -> "Iterator[Result | UserError]":
+    """Yield what is found in each picture, or why it cannot be read; threads read the next pictures meanwhile."""
+    from frcnn.picture_sources import is_url, read_input
+    from frcnn.read_ahead import read_ahead
+
+    def read(source: "str | np.ndarray | UserError") -> "np.ndarray | UserError":
+        try:
+            return read_input(source, max_pixels) if isinstance(source, str) else source
+        except UserError as error:
+            return error
+
+    def prepare(source: "str | np.ndarray | UserError") -> "Prepared | UserError":
+        picture = read(source)
+        return picture if isinstance(picture, UserError) else predictor.prepare(picture)
+
+    # A transfer stays in this thread, where a signal can end it.
+    fetched = (read(source) if is_url(source) else source for source in sources)
+    for each in read_ahead(prepare, fetched):
+        yield each if isinstance(each, UserError) else predictor.find([each])[0]
+
+
+def _write_all(
+    jobs: "Iterator[tuple[Result | UserError, str, Path | None]]", predictor: "Predictor", classes: Sequence[str]
+) -> Iterator[dict[str, Any] | UserError]:
+    """Draw each result into its file, in a thread; yield what detections.json says of it."""
+    from frcnn.read_ahead import read_ahead
+
+    def write(job: "tuple[Result | UserError, str, Path | None]") -> dict[str, Any] | UserError:
+        result, source, target = job
+        if isinstance(result, UserError):
+            return result
+        score = {"score_threshold": predictor.settings.score_threshold}
+        return {"image": source} | _write(result.filter(classes=classes), target, score)
+
+    return read_ahead(write, jobs, threads=1)
 
 
 def _threshold(text: str) -> float | None:
@@ -106,20 +182,6 @@ def _threshold(text: str) -> float | None:
     if not 0 <= score <= 1:
         raise UserError(f"--score-threshold: {text} is neither a number from 0 to 1 nor auto")
     return score
-
-
-def _best_score(weights: Path) -> float:
-    """Return the score of the best F1 in validation."""
-    from frcnn.detector.weights_file import read_validation
-
-    found = read_validation(weights)
-    if "score" not in found:
-        why = "nothing was detected in its validation" if found else "it was trained without validation"
-        raise UserError(
-            f"{weights}: has no score for --score-threshold auto, since {why}; give a number, or train with "
-            "train.validation.fraction above 0"
-        )
-    return found["score"]
 
 
 def _settings(params_file: Path | None, overrides: list[str]) -> "Detect":
@@ -147,7 +209,7 @@ def _find(weights: Path) -> Path:
         return find_detector(weights, on_progress)
 
 
-def _expand(pictures: Sequence[str]) -> tuple[list[str], int]:
+def _expand(pictures: Sequence[str], recursive: bool) -> tuple[list[str], int]:
     """Return files and URLs, each once, and how many arguments meant none."""
     from frcnn.picture_sources import expand_input
 
@@ -155,7 +217,7 @@ def _expand(pictures: Sequence[str]) -> tuple[list[str], int]:
     problems = 0
     for text in pictures:
         try:
-            sources += expand_input(text)
+            sources += expand_input(text, recursive)
         except UserError as error:
             problems += 1
             report_error(error)
@@ -169,42 +231,50 @@ def _refuse_to_overwrite(sources: Sequence[str], targets: Sequence[Path]) -> Non
             raise UserError(f"{target}: would overwrite a picture to be read; choose another folder with --out")
 
 
-def _predict(detector: "Detector", image: "np.ndarray", target: Path, settings: "Detect") -> dict[str, Any]:
-    """Find and draw the objects of one picture; return what detections.json says of it."""
-    from PIL import Image
-
-    from frcnn.detector.run import detect_pictures
+def _write(result: "Result", target: Path | None, score: dict[str, float]) -> dict[str, Any]:
+    """Draw the objects of one picture, unless there is no file to write; return what detections.json says of it."""
     from frcnn.files import atomic_path
-    from frcnn.report.drawing import draw
 
-    class_names = detector.config.class_names
-    [found] = detect_pictures(detector, [image], settings, settings.precision)
-    with atomic_path(target) as temporary:
-        Image.fromarray(draw(image, found, class_names)).save(temporary, format="png")
-    detections = [
-        {
-            "label": int(label),
-            "class": class_names[label - 1],
-            "score": round(float(score), 6),
-            "box": [round(float(value), 2) for value in box],
-        }
-        for box, score, label in zip(found.boxes, found.scores, found.labels, strict=True)
-    ]
-    size = {"width": image.shape[1], "height": image.shape[0]}
-    return size | {"score_threshold": settings.score_threshold, "detections": detections}
+    if target:
+        options = {"format": "png"} if target.suffix == ".png" else {"format": "jpeg", "quality": 90}
+        with atomic_path(target) as temporary:
+            result.draw().save(temporary, **options)
+    entry = result.to_dict()
+    detections = entry.pop("detections")
+    return entry | score | {"detections": detections}
 
 
-def _append(path: Path, entries: Sequence[dict[str, Any]]) -> None:
-    """Add the last entry to the lines of those before it, whole or not at all."""
-    line = _json(entries[-1]).encode()
+def _append(path: Path, entry: dict[str, Any], first: bool) -> None:
+    """Add an entry to the lines of those before it, whole or not at all."""
+    line = _json(entry).encode()
     try:
-        with path.open("wb" if len(entries) == 1 else "ab", buffering=0) as file:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb" if first else "ab", buffering=0) as file:
             before = file.tell()
             if file.write(line) < len(line):
                 file.truncate(before)
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def _finish(lines: Path, path: Path) -> None:
+    """Make one JSON list of the lines, of which one is in memory at a time."""
+    import json
+    from textwrap import indent
+
+    from frcnn.files import atomic_path
+
+    with (
+        atomic_path(path) as temporary,
+        lines.open(encoding="utf-8") as read,
+        temporary.open("w", encoding="utf-8", newline="\n") as file,
+    ):
+        for number, line in enumerate(read):
+            entry = indent(_json(json.loads(line), indent=1).rstrip("\n"), " ")
+            file.write(f"{',' if number else '['}\n{entry}")
+        file.write("\n]\n")
+    lines.unlink()
 
 
 def _json(value: Any, indent: int | None = None) -> str:

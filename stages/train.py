@@ -1,6 +1,5 @@
 """Stage `train`: one of the two phases, resumable at any step, in one process or several."""
 
-import os
 import signal
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -75,7 +74,6 @@ def run(
 
     from frcnn import distributed
     from frcnn.training.checkpoint import exclusive
-    from frcnn.training.loop import Job
     from frcnn.training.setup import Inputs, set_up
     from frcnn.unchanged import watch
 
@@ -88,18 +86,7 @@ def run(
             if fresh and profile is None and distributed.is_main():
                 for path in (checkpoint, *checkpoint.parent.glob("epoch*.pt")):
                     path.unlink(missing_ok=True)
-        job = Job(
-            number=phase,
-            phase=params.phase(phase),
-            source=setup.source,
-            fingerprint=setup.fingerprint,
-            checkpoint=checkpoint,
-            provenance=setup.provenance,
-            workers=_loading_processes(setup, distributed.local_world()) if workers is None else workers,
-            held_out=setup.held_out,
-            checkpoint_seconds=checkpoint_seconds,
-            log_steps=log_steps,
-        )
+        job = setup.job(phase, checkpoint, workers, checkpoint_seconds=checkpoint_seconds, log_steps=log_steps)
         if profile is None:
             log = metrics / f"train_phase{phase}"
             scalars = tensorboard and tensorboard / f"phase{phase}"
@@ -113,10 +100,8 @@ def _train(
 ) -> None:
     """Train, then write the weights; say and write how it goes, by `recorder` with the arguments `log`."""
     from frcnn import distributed
-    from frcnn.detector.weights_file import write_weights
-    from frcnn.errors import UserError
     from frcnn.learning_curves import recorder
-    from frcnn.training.log import NonFiniteLoss, Row, best_epoch, validation_of
+    from frcnn.training.log import NonFiniteLoss, Row
     from frcnn.training.loop import Interrupted, train_phase
 
     from .terminal.console import say
@@ -140,18 +125,14 @@ def _train(
     except NonFiniteLoss as error:
         if not distributed.is_main():
             distributed.barrier()  # until the main process has told and ended
-        raise UserError(f"{error}; try a lower learning rate or train_phase{job.number}.warmup_steps") from error
+        raise error.with_remedy(job.number) from error
     except Interrupted:
         tell(f"stopped; the same command goes on from {job.checkpoint}")
         distributed.barrier()  # whoever ended before would have the others stopped
         raise SystemExit(128 + (wish.received or signal.SIGTERM)) from None
-    weights, last = models / f"phase{job.number}.safetensors", rows[-1]["epoch"]
-    kept = best_epoch(rows) if job.train.validation.keep == "best" else last
     if distributed.is_main():
         require_unchanged()
-        write_weights(weights, learner.config, learner.weights(), setup.provenance, validation_of(rows, kept))
-    told = f"{weights}: {rows[-1]['step']} steps, last loss {rows[-1]['loss']:.4f}"
-    tell(f"{told}; epoch {kept} of {last} is kept; images held out for validation: {len(job.held_out)}")
+    tell(setup.write(models / f"phase{job.number}.safetensors", learner, job, rows))
 
 
 def _profile(setup: "Setup", job: "Job", folder: Path) -> None:
@@ -165,15 +146,12 @@ def _profile(setup: "Setup", job: "Job", folder: Path) -> None:
 
 
 def _find_weights(params: "Params") -> Path | None:
-    from frcnn.importing.published_detectors import find_coco_start, is_coco
-    from frcnn.pretrained import find_initial_weights
+    from frcnn.importing.published_detectors import find_start
 
     from .terminal.console import amount_bar
 
     with amount_bar("fetching weights", "MB", 1e-6) as on_progress:
-        if is_coco(params.model.weights):
-            return find_coco_start(params.model, on_progress)
-        return find_initial_weights(params.model, on_progress)
+        return find_start(params.model, on_progress)
 
 
 def _summary(job: "Job", setup: "Setup", processes: int) -> str:
@@ -185,7 +163,3 @@ def _summary(job: "Job", setup: "Setup", processes: int) -> str:
         if setup.backend.device.type == "cpu" and job.source.params.model.norm == "trained":
             parts.append("batch norm statistics of each process's own images")
     return ", ".join(parts)
-
-
-def _loading_processes(setup: "Setup", processes: int) -> int:
-    return 0 if setup.backend.device.type == "cpu" else min(8, max(1, (os.cpu_count() or 1) // processes))

@@ -40,12 +40,7 @@ def write_results(path: Path, detections: SplitDetections) -> None:
     Raises:
         UserError: the folder cannot be written or the disk is full.
     """
-    corners = detections.boxes.astype(np.float64).reshape(-1, 4)  # float64 holds the differences of float32 exactly
-    bboxes = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], 1)
-    image_ids = [detections.image_ids[index] for index in detections.image_index]
-    scores = detections.scores.astype(np.float64)
-    rows = zip(image_ids, detections.labels.tolist(), bboxes.tolist(), scores.tolist(), strict=True)
-    lines = [json.dumps(dict(zip(KEYS, row, strict=True)), ensure_ascii=False, allow_nan=False) for row in rows]
+    lines = [json.dumps(entry, ensure_ascii=False, allow_nan=False) for entry in results_of(detections)]
     write_text(path, "[\n" + ",\n".join(lines) + "\n]\n")
 
 
@@ -85,6 +80,16 @@ def read_results(
     tables = [np.array(each, np.float64).reshape(-1, 6) for each in rows]
     found = [Detections(table[:, :4], table[:, 4], table[:, 5]) for table in tables]
     return join_detections(image_ids, class_names, found, split)
+
+
+def results_of(detections: SplitDetections) -> list[dict[str, Any]]:
+    """Return an object, with `KEYS`, for each detection."""
+    corners = detections.boxes.astype(np.float64).reshape(-1, 4)  # float64 holds the differences of float32 exactly
+    bboxes = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], 1)
+    image_ids = [detections.image_ids[index] for index in detections.image_index]
+    scores = detections.scores.astype(np.float64)
+    rows = zip(image_ids, detections.labels.tolist(), bboxes.tolist(), scores.tolist(), strict=True)
+    return [dict(zip(KEYS, row, strict=True)) for row in rows]
 
 
 def remark_on_corners(detections: SplitDetections, sizes: np.ndarray) -> str | None:

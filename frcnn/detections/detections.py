@@ -1,8 +1,8 @@
 """Detections of an image and of a split, in the form that networks, files, evaluation and pictures share."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 import numpy as np
 
@@ -27,10 +27,13 @@ class Detections:
         """Return the number of detections."""
         return len(self.scores)
 
-    def above(self, score: float) -> "Detections":
+    def above(self, score: float) -> Self:
         """Return those with at least this score."""
-        chosen = self.scores >= score
-        return Detections(self.boxes[chosen], self.scores[chosen], self.labels[chosen])
+        return self.take(self.scores >= score)
+
+    def take(self, chosen: np.ndarray) -> Self:
+        """Return those that are True in (D,) bool, or those of these indices."""
+        return replace(self, boxes=self.boxes[chosen], scores=self.scores[chosen], labels=self.labels[chosen])
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,22 @@ def read_validation(path: Path) -> dict[str, float]:
     return _header(path).get("validation", {})
 
 
+def best_score(path: Path) -> float:
+    """Return the score of the best F1 in validation.
+
+    Raises:
+        UserError: the weights were not validated, or nothing was detected.
+    """
+    found = read_validation(path)
+    if "score" not in found:
+        why = "nothing was detected in its validation" if found else "it was trained without validation"
+        raise UserError(
+            f"{path}: has no score for --score-threshold auto, since {why}; give a number, or train with "
+            "train.validation.fraction above 0"
+        )
+    return found["score"]
+
+
 def check_fit(tensors: Mapping[str, Any], expected: Mapping[str, Any], source: str) -> None:
     """Require that tensors have exactly the names and shapes expected.
 

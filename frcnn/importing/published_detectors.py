@@ -9,7 +9,7 @@ from frcnn.files import locked, sha256_file
 from frcnn.importing.convert import detector_weights, imported_config
 from frcnn.importing.torchvision_detectors import COCO_CLASSES, recognize_torchvision_detector
 from frcnn.params import Model
-from frcnn.pretrained import coco_weights
+from frcnn.pretrained import coco_weights, find_initial_weights
 from frcnn.training.initial_weights import read_torch, state_dict_in
 
 ANY = "coco"  # of `model.weights`: the detector with the backbone that is set
@@ -38,6 +38,16 @@ def find_detector(weights: Path, on_progress: Progress | None = None) -> Path:
     if not is_coco(str(weights)):
         raise UserError(f"{weights}: no such file or name; choose from {ANY}, {', '.join(NAMES)}, or name a file")
     return coco_detector(str(weights), on_progress)
+
+
+def find_start(model: Model, on_progress: Progress | None = None) -> Path | None:
+    """Return the file of weights, or of a detector, that `model.weights` names; None for `none`.
+
+    Raises:
+        UserError: as `find_coco_start` and `frcnn.pretrained.find_initial_weights`.
+    """
+    find = find_coco_start if is_coco(model.weights) else find_initial_weights
+    return find(model, on_progress)
 
 
 def find_coco_start(model: Model, on_progress: Progress | None = None) -> Path:

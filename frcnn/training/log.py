@@ -10,6 +10,7 @@ from torch import Tensor
 
 from frcnn import distributed
 from frcnn.detector.config import LOSSES
+from frcnn.errors import UserError
 
 Row = dict[str, Any]
 COLUMNS = ("epoch", "step", "images", "learning_rate", *LOSSES, "loss", "val_loss", "val_mAP", "val_F1", "val_score")
@@ -17,6 +18,10 @@ COLUMNS = ("epoch", "step", "images", "learning_rate", *LOSSES, "loss", "val_los
 
 class NonFiniteLoss(Exception):
     """A loss became infinite or NaN; the message names step, images and losses."""
+
+    def with_remedy(self, phase: int) -> UserError:
+        """Return what to say to a user in phase 1 or 2."""
+        return UserError(f"{self}; try a lower learning rate or train_phase{phase}.warmup_steps")
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """Set up a phase of training: data, targets, starting weights, device; refuse what does not fit."""
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from frcnn.data.voc.annotation import Annotation
 from frcnn.data.voc.dataset import VocDataset
 from frcnn.detector.config import DetectorConfig, detector_config
 from frcnn.detector.interfaces import Learner
-from frcnn.detector.weights_file import is_weights_file
+from frcnn.detector.weights_file import is_weights_file, write_weights
 from frcnn.errors import UserError
 from frcnn.files import sha256_file
 from frcnn.frameworks import Backend, choose_backend, initial_network, load_network, network_from_detector
@@ -22,6 +23,8 @@ from frcnn.params import Params, to_dict
 from frcnn.training.batches import Source
 from frcnn.training.checkpoint import fingerprint
 from frcnn.training.initial_weights import read_initial
+from frcnn.training.log import Row, best_epoch, validation_of
+from frcnn.training.loop import Job
 from frcnn.training.picture_cache import PictureCache
 from frcnn.training.plan import plan_epoch
 from frcnn.training.validation import split_held_out
@@ -65,6 +68,37 @@ class Setup:
     def learner(self) -> Learner:
         """Return the network with its optimizer; with several processes all have to come here."""
         return self.backend.learner(self.network, self.source.params.train)
+
+    def job(self, phase: int, checkpoint: Path, workers: int | None = None, **how_often: Any) -> Job:
+        """Return phase 1 or 2 as `frcnn.training.loop` trains it.
+
+        Args:
+            workers: processes that load pictures; None: none on the CPU, else 8 or the process's share of the cores.
+            how_often: checkpoint_seconds, log_steps.
+        """
+        if workers is None:
+            cores = max(1, (os.cpu_count() or 1) // distributed.local_world())
+            workers = 0 if self.backend.device.type == "cpu" else min(8, cores)
+        return Job(
+            number=phase,
+            phase=self.source.params.phase(phase),
+            source=self.source,
+            fingerprint=self.fingerprint,
+            checkpoint=checkpoint,
+            provenance=self.provenance,
+            workers=workers,
+            held_out=self.held_out,
+            **how_often,
+        )
+
+    def write(self, path: Path, learner: Learner, job: Job, rows: list[Row]) -> str:
+        """Write what was trained, if this is the main process; return what is to be said of it."""
+        last = rows[-1]["epoch"]
+        kept = best_epoch(rows) if job.train.validation.keep == "best" else last
+        if distributed.is_main():
+            write_weights(path, learner.config, learner.weights(), self.provenance, validation_of(rows, kept))
+        told = f"{path}: {rows[-1]['step']} steps, last loss {rows[-1]['loss']:.4f}"
+        return f"{told}; epoch {kept} of {last} is kept; images held out for validation: {len(job.held_out)}"
 
 
 def set_up(params: Params, phase: int, inputs: Inputs, device: str, cache: bool = False) -> Setup:

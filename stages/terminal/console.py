@@ -1,7 +1,10 @@
 """What the commands print: one console, one style of progress bar; nothing reaches the terminal that steers it."""
 
+import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TypeVar
 
 from rich.console import Console
@@ -12,6 +15,7 @@ from frcnn.messages import printable
 
 console = Console(emoji=False)
 error_console = Console(stderr=True, emoji=False)
+SECONDS = 60  # between lines of progress where there is no terminal
 T = TypeVar("T")
 
 
@@ -52,12 +56,19 @@ def progress(*extra: str) -> Progress:
 
 
 def track(items: Iterable[T], description: str, total: int) -> Iterator[T]:
-    """Yield from `items` with a progress bar."""
+    """Yield from `items` with a progress bar; without a terminal the main process says a line a minute."""
+    began = said = time.monotonic()
+    told = not error_console.is_terminal and os.environ.get("RANK", "0") == "0"
     with progress() as bar:
         task = bar.add_task(printable(description), total=total)
-        for item in items:
+        for done, item in enumerate(items, 1):
             yield item
             bar.advance(task)
+            now = time.monotonic()
+            if told and now - said >= SECONDS:
+                said, speed = now, done / (now - began)
+                left = timedelta(seconds=round((total - done) / speed))
+                say(f"{description}: {done} of {total}, {speed:.2g}/s, {left} left")
 
 
 @contextmanager

@@ -16,18 +16,32 @@ LONGEST_FILE, LONGEST_FUNCTION = 350, 60
 # Each room may import those before it, and of its own.
 ROOMS = (
     ("__init__", "allocation", "arrays", "backbones", "boxes", "colors", "errors", "files", "fonts", "messages"),
-    ("parallel", "param_file", "params", "presets", "template", "distributed", "checksums", "unchanged", "pipeline"),
+    (
+        "parallel",
+        "read_ahead",
+        "param_file",
+        "params",
+        "presets",
+        "template",
+        "distributed",
+        "checksums",
+        "unchanged",
+        "pipeline",
+    ),
     ("fetching", "pretrained", "data/voc", "array_file"),
-    ("data/resizing", "data/augmentation", "data/lookalikes", "data/export", "sources", "picture_sources"),
+    ("data/resizing", "data/augmentation", "data/lookalikes", "data/export", "sources", "picture_sources", "images"),
     ("data/checks", "data/notes"),
     ("anchors", "detections/detections"),
     ("detections", "evaluation", "report", "detector"),
+    ("result",),
     ("pytorch", "keras"),
     ("frameworks",),
+    ("anchor_labeling", "split_detection", "predictor"),
     ("training",),
     ("importing", "profiling", "advice", "learning_curves"),
     ("report/page",),
     ("loading",),
+    ("workflow",),
 )
 
 

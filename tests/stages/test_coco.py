@@ -104,4 +104,4 @@ def test_a_name_that_does_not_fit(work: Path, frcnn: Command) -> None:
     assert err == "error: model.weights: coco-resnet50 is for model.backbone: resnet50-fpn; set that"
     code, _, err = frcnn("anchors", *SMALL, "-S", "anchors.strides=from_map")
     assert code == 2
-    assert err == "error: params.yaml: anchors.strides: from_map is for imported detectors; set fixed to train"
+    assert err == "error: anchors.strides: from_map is for imported detectors; set fixed to train"

@@ -1,6 +1,8 @@
 """Names from files never steer the terminal."""
 
 import io
+from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -40,3 +42,25 @@ def test_progress(terminal: io.StringIO) -> None:
         report(1, 2)
     assert list(console.track([1], HOSTILE, 1)) == [1]
     assert SHOWN in terminal.getvalue() and "\x1b]0" not in terminal.getvalue()
+
+
+def test_a_line_a_minute_without_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(console, "time", SimpleNamespace(monotonic=lambda: now))
+
+    def work(count: int) -> Iterator[int]:
+        nonlocal now
+        for number in range(count):
+            now += 7
+            yield number
+
+    assert list(console.track(work(20), "predicting", 20)) == list(range(20))
+    assert capsys.readouterr().out.splitlines() == [
+        "predicting: 9 of 20, 0.14/s, 0:01:17 left",
+        "predicting: 18 of 20, 0.14/s, 0:00:14 left",
+    ]
+    monkeypatch.setenv("RANK", "1")
+    assert len(list(console.track(work(20), "predicting", 20))) == 20
+    assert capsys.readouterr().out == ""

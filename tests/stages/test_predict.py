@@ -1,7 +1,10 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
+import time
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +15,7 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
-from frcnn import frameworks
+from frcnn import frameworks, picture_sources
 from frcnn.colors import class_color
 from frcnn.detections.detections import Detections
 from frcnn.detector.config import detector_config
@@ -20,6 +23,7 @@ from frcnn.detector.weights_file import write_weights
 from frcnn.errors import UserError
 from frcnn.params import Data, Detect, Params
 from frcnn.params.types import Framework, Precision
+from frcnn.result import Result
 from stages import predict
 from stages.commands import app
 from tests.factories import ROOT, QuietHandler, serve
@@ -83,8 +87,8 @@ def server(folder: Path) -> Iterator[str]:
         yield address
 
 
-def run(tmp_path: Path, *pictures: object) -> list[dict]:
-    predict.run([str(each) for each in pictures], Path("w.safetensors"), tmp_path / "out", device="cpu")
+def run(tmp_path: Path, *pictures: object, **options: object) -> list[dict]:
+    predict.run([str(each) for each in pictures], Path("w.safetensors"), tmp_path / "out", device="cpu", **options)
     return entries(tmp_path)
 
 
@@ -265,7 +269,7 @@ def test_results_so_far_are_on_disk(
     [*_, second] = run(tmp_path, folder)
     assert not (tmp_path / "out" / predict.UNFINISHED).exists()
     seen: list[dict] = []
-    work = predict._predict
+    work = predict._write
 
     def stop(*arguments: object) -> dict:
         if len(seen) == 2:
@@ -273,13 +277,13 @@ def test_results_so_far_are_on_disk(
         seen.append(work(*arguments))
         return seen[-1]
 
-    monkeypatch.setattr(predict, "_predict", stop)
+    monkeypatch.setattr(predict, "_write", stop)
     Image.new("L", (100, 80)).save(folder / "z.png")
     with pytest.raises(type(stopped_by)):
         run(tmp_path, folder)
     lines = (tmp_path / "out" / predict.UNFINISHED).read_text(encoding="utf-8").splitlines()
     assert [json.loads(line) for line in lines] == [first, second]
-    monkeypatch.setattr(predict, "_predict", work)
+    monkeypatch.setattr(predict, "_write", work)
     assert len(run(tmp_path, folder)) == 3
     assert not (tmp_path / "out" / predict.UNFINISHED).exists()
 
@@ -293,10 +297,8 @@ from frcnn.errors import UserError
 from stages import predict
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))
-entries = []
 for name in "abc":
-    entries.append({{"image": name * 180}})
-    try: predict._append(Path({str(tmp_path / "lines")!r}), entries)
+    try: predict._append(Path({str(tmp_path / "lines")!r}), {{"image": name * 180}}, first=name == "a")
     except UserError as error: print(error)
 """
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
@@ -326,3 +328,99 @@ def test_a_limit_of_pixels(folder: Path, tmp_path: Path) -> None:
     assert [entry["width"] for entry in entries(tmp_path)] == [100]
     assert CliRunner().invoke(app, [*command, "300000"]).exit_code == 0
     assert CliRunner().invoke(app, [*command, "0"]).exit_code == 2
+
+
+def test_classes(folder: Path, tmp_path: Path, asked: list) -> None:
+    run(tmp_path, folder, classes="bolt")
+    assert [entry["detections"] for entry in entries(tmp_path)] == [[], []]
+    run(tmp_path, folder, classes=" wrench,bolt")
+    assert [len(entry["detections"]) for entry in entries(tmp_path)] == [1, 1]
+    image = np.asarray(Image.open(tmp_path / "out/one.png"))
+    assert tuple(image[250, 150]) == class_color(2)
+    with pytest.raises(UserError, match="nut: no class of this detector; it knows bolt, wrench"):
+        run(tmp_path, folder, classes="bolt,nut")
+
+
+def test_jpeg(folder: Path, tmp_path: Path) -> None:
+    run(tmp_path, folder, picture_format=predict.Format.jpg)
+    with Image.open(tmp_path / "out/one.jpg") as image:
+        assert (image.format, image.size) == ("JPEG", (600, 500))
+    assert drawn(tmp_path) == []
+    with pytest.raises(UserError, match="one.jpg: would overwrite a picture to be read"):
+        predict.run([str(folder)], out=folder, picture_format=predict.Format.jpg)
+
+
+def test_json_only(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    run(tmp_path, folder)
+    with_pictures = (tmp_path / "out/detections.json").read_bytes()
+    shutil.rmtree(tmp_path / "out")
+    run(tmp_path, folder, json_only=True)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["detections.json"]
+    assert (tmp_path / "out/detections.json").read_bytes() == with_pictures
+    assert capsys.readouterr().out.endswith("2 detections with a score above 0.7\n")
+
+
+def test_the_list_is_what_json_writes_with_an_indent_of_1(folder: Path, tmp_path: Path) -> None:
+    found = run(tmp_path, folder)
+    expected = json.dumps(found, indent=1, ensure_ascii=False) + "\n"
+    assert (tmp_path / "out/detections.json").read_text(encoding="utf-8") == expected
+
+
+def test_recursive(folder: Path, tmp_path: Path) -> None:
+    for name in ("b/c/deep.jpg", "b/near.jpg", ".hidden/none.jpg"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (9, 9)).save(folder / name)
+    assert len(run(tmp_path, folder)) == 2
+    names = [Path(entry["image"]).relative_to(folder).as_posix() for entry in run(tmp_path, folder, recursive=True)]
+    assert names == ["one.jpg", "two.PNG", "b/near.jpg", "b/c/deep.jpg"]
+    with pytest.raises(typer.Exit):
+        run(tmp_path, folder / "b/c/none")
+
+
+def test_order_whatever_takes_longest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of twelve pictures each third takes long to read; few are in memory at a time."""
+    (tmp_path / "in").mkdir()
+    for number in range(12):
+        Image.new("RGB", (20 + number, 20)).save(tmp_path / f"in/{number:02}.png")
+    read, written, most = picture_sources.read_input, predict._write, 0
+    reading: set[str] = set()
+
+    def slow(source: str, max_pixels: int | None = None) -> np.ndarray:
+        nonlocal most
+        reading.add(source)
+        most = max(most, len(reading))
+        time.sleep(0.05 if int(Path(source).stem) % 3 == 0 else 0)
+        return read(source, max_pixels)
+
+    def write(result: Result, target: Path, score: dict) -> dict:
+        reading.remove(str(tmp_path / "in" / target.name))
+        return written(result, target, score)
+
+    monkeypatch.setattr(picture_sources, "read_input", slow)
+    monkeypatch.setattr(predict, "_write", write)
+    assert [entry["width"] for entry in run(tmp_path, tmp_path / "in")] == list(range(20, 32))
+    assert 3 <= most <= 6
+
+
+def test_memory_is_constant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What Python holds after 50 pictures is what it holds after 300, where each result has a long name."""
+    (tmp_path / "in").mkdir()
+    for number in range(300):
+        Image.new("RGB", (9, 9)).save(tmp_path / f"in/{number:03}.png")
+    append, held = predict._append, []
+
+    def measure(path: Path, entry: dict, first: bool) -> None:
+        append(path, entry | {"much": "x" * 10_000}, first)
+        held.append(tracemalloc.get_traced_memory()[0])
+
+    monkeypatch.setattr(predict, "_append", measure)
+    monkeypatch.setattr(
+        FakeDetector, "config", SimpleNamespace(**vars(FakeDetector.config) | {"data": Data(min_size=9)})
+    )
+    tracemalloc.start()
+    try:
+        run(tmp_path, tmp_path / "in", json_only=True)
+    finally:
+        tracemalloc.stop()
+    assert len(held) == 300
+    assert max(held[250:]) - max(held[50:100]) < 100_000  # 250 results with their pictures are 3 MB

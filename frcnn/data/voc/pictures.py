@@ -58,6 +58,20 @@ def read_picture(path: Path, max_pixels: int | None = None) -> np.ndarray:
     return np.asarray(decode(path, max_pixels)[0])
 
 
+def picture_to_array(image: Image.Image) -> np.ndarray:
+    """Return a picture of Pillow as `read_picture` does that of a file.
+
+    Raises:
+        UserError: it cannot be decoded, or has pixels of floating point.
+    """
+    try:
+        image.load()
+        rgb, orientation = _to_rgb(image), _orientation(image)
+    except (OSError, ValueError) as error:
+        raise UserError(f"unreadable picture: {error}") from error
+    return np.asarray(rgb if orientation == 1 else _upright(rgb.copy(), orientation))
+
+
 def decode(path: Path, max_pixels: int | None = None) -> tuple[Image.Image, tuple[int, int] | None]:
     """Return what `read_picture` makes an array of, and of 16-bit gray the lowest and highest value in the file."""
     with _opened(path, max_pixels) as image:
