@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from frcnn import distributed
 from frcnn.detector.config import DetectorConfig
 from frcnn.detector.interfaces import Detector, Learner, Weights
 from frcnn.errors import UserError
@@ -14,11 +13,15 @@ from frcnn.params.types import Framework
 
 
 def load_detector(weights: Path, device: str, framework: Framework) -> Detector:
-    """Load a weights file for detection on `cpu`, `cuda`, `cuda:N` or `auto`.
+    """Load a weights file for detection on `cpu`, `cuda`, `cuda:N` or `auto`; an .onnx file by onnxruntime.
 
     Raises:
-        UserError: the file does not fit, or there is no such device, or TensorFlow is not installed.
+        UserError: the file does not fit, or there is no such device, or TensorFlow or onnxruntime is not installed.
     """
+    if weights.suffix == ".onnx":
+        from frcnn.onnx.session import load_detector as load_onnx_detector
+
+        return load_onnx_detector(weights, device)
     if framework == "tensorflow":
         from frcnn.keras.inference import load_detector as load_keras_detector
 
@@ -115,6 +118,7 @@ def load_network(path: Path) -> Any:
 
 
 def _torch(params: Params, name: str) -> Backend:
+    from frcnn import distributed
     from frcnn.pytorch.device import choose_device, choose_precision, make_deterministic
 
     if params.train.deterministic:
@@ -133,6 +137,7 @@ def _torch(params: Params, name: str) -> Backend:
 def _tensorflow(params: Params, name: str) -> Backend:
     import torch
 
+    from frcnn import distributed
     from frcnn.keras.device import choose_device
 
     if distributed.world() > 1:

@@ -20,10 +20,8 @@ from frcnn import boxes
 from frcnn.anchors.grid import anchor_shapes
 from frcnn.backbones import STRIDE
 from frcnn.data.voc.box_convention import BOX_CONVENTIONS
-from frcnn.data.resizing.sizes import LEAST_SIDE
 from frcnn.detector.config import ROI_DELTA_STD
-from frcnn.onnx.resize_graph import resize_axis, resized_sides
-from frcnn.params import Data, RoIPool
+from frcnn.params import RoIPool
 from frcnn.params.training import Postprocessing
 from frcnn.pytorch.faster_rcnn import FasterRCNN
 from frcnn.pytorch.roi_levels import assign_levels
@@ -58,35 +56,29 @@ class Found(NamedTuple):
 class ExportedDetector(nn.Module):
     """The function; its weights are the detector's."""
 
-    def __init__(self, model: FasterRCNN, settings: Postprocessing, resizes: bool, operators: Operators) -> None:
-        """Take a detector in evaluation mode; `resizes`: whether pictures are resized as it expects them."""
+    def __init__(self, model: FasterRCNN, settings: Postprocessing, operators: Operators) -> None:
+        """Take a detector in evaluation mode."""
         super().__init__()
-        self.model, self.settings, self.resizes, self.operators = model, settings, resizes, operators
+        self.model, self.settings, self.operators = model, settings, operators
 
-    def forward(self, images: Tensor) -> Found:
-        """Detect in pictures (N, H, W, 3) uint8 RGB."""
-        data = self.model.config.data
-        original = _sides(images.shape[1], images.shape[2])
-        pictures = images.permute(0, 3, 1, 2).float()
-        if self.resizes:
-            pictures, factor = resize(pictures, original, data)
-        height, width = pictures.shape[2:]
-        pixels = self.model.preprocess(pictures, [])
-        if data.size_divisor > 1:
-            pixels = functional.pad(pixels, (0, -width % data.size_divisor, 0, -height % data.size_divisor))
+    def forward(self, images: Tensor, scale: Tensor | None = None, limit: Tensor | None = None) -> Found:
+        """Detect in resized pictures (N, H, W, 3) uint8 RGB.
+
+        Args:
+            scale, limit: (4,) float32, see `frcnn.onnx.resize_graph.Resize`; with these boxes are in original pixels.
+        """
+        divisor, (height, width) = self.model.config.data.size_divisor, images.shape[1:3]
+        pixels = self.model.preprocess(images.permute(0, 3, 1, 2), [])
+        if divisor > 1:
+            pixels = functional.pad(pixels, (0, -width % divisor, 0, -height % divisor))
         maps = self.model.backbone(pixels)
         rois, real = self._propose(maps, pixels.shape[2:], (height, width))
         logits, deltas = self.model.predictor(self.model.head(self._pool(maps, rois, (height, width))))
         shape = (-1, rois.shape[1])
         found = self._select(rois, real, logits.unflatten(0, shape), deltas.unflatten(0, shape), (height, width))
-        if not self.resizes:
+        if scale is None or limit is None:
             return found
-        if BOX_CONVENTIONS[data.box_convention].one_factor:
-            scale = factor.expand(4)
-        else:
-            scale = (_sides(height, width) / original).flip(0).repeat(2)
-        own = torch.minimum(found.boxes / scale.float(), original.flip(0).repeat(2).float())
-        return found._replace(boxes=own.clamp(min=0))
+        return found._replace(boxes=torch.minimum((found.boxes / scale).clamp(min=0), limit))
 
     def _propose(self, maps: list[Tensor], padded: Sides, sides: Sides) -> tuple[Tensor, Tensor]:
         """Return proposals (N, T, 4) and which are real (N, T), see `frcnn.pytorch.rpn.generate_proposals`."""
@@ -192,16 +184,6 @@ class ExportedDetector(nn.Module):
         return Found(chosen * found[..., None], torch.where(found, best, 0.0), labels, found.sum(1))
 
 
-def resize(images: Tensor, original: Tensor, data: Data) -> tuple[Tensor, Tensor]:
-    """Return images (N, 3, H, W) float32 resized as in training, and the factor before rounding."""
-    resized, factor = resized_sides(original, data)
-    height, width = resized.long().tolist()
-    for side in (height, width):
-        torch._check(side >= LEAST_SIDE)
-    wide = resize_axis(images.transpose(2, 3), width, data).transpose(2, 3)
-    return resize_axis(wide, height, data), factor
-
-
 def pool_one(features: Tensor, rois: Tensor, settings: RoIPool) -> Tensor:
     """Return the features (N * T, D, size, size) of RoIs (N, T, 4), see `frcnn.pytorch.roi_pool.pool_rois`."""
     if settings.op == "crop":
@@ -222,10 +204,7 @@ def with_images(rois: Tensor) -> Tensor:
     return torch.cat([images.expand(-1, rois.shape[1], -1), rois], -1).flatten(0, 1)
 
 
-def _sides(height: int, width: int) -> Tensor:
-    return torch.stack([torch.scalar_tensor(side, dtype=torch.float64) for side in (height, width)])
-
-
 def _clip(xyxy: Tensor, sides: Sides) -> Tensor:
     """Return boxes (..., 4) moved into [0, width] x [0, height]."""
-    return torch.minimum(xyxy.clamp(min=0), _sides(*sides).flip(0).repeat(2).float())
+    height, width = (torch.scalar_tensor(side, dtype=torch.float32) for side in sides)
+    return torch.minimum(xyxy.clamp(min=0), torch.stack([width, height, width, height]))

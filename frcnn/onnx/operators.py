@@ -56,3 +56,15 @@ def torchvision_nms_mask(boxes: Tensor, scores: Tensor, threshold: float, most: 
     real = (boxes + apart).flatten(0, 1)[places]
     kept = places[torchvision.ops.nms(real, scores.flatten()[places].double(), threshold)]
     return torch.zeros_like(scores, dtype=torch.bool).flatten().index_fill(0, kept, True).view_as(scores)
+
+
+def onnx_roi_pool(features: Any, rois: Any, scale: float, rows: int, columns: int) -> tuple[Any, Any]:
+    """Translate torchvision's RoIPool to ONNX; its second result, which only a gradient needs, is not there."""
+    pooled = op.MaxRoiPool(features, rois, pooled_shape=(rows, columns), spatial_scale=scale)
+    return pooled, op.Identity(pooled)
+
+
+def first_best(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Return the highest values along the last axis and their indices; of equal values the first, as TopK in ONNX."""
+    ordered, order = values.sort(-1, descending=True, stable=True)
+    return ordered[..., :count], order[..., :count]
