@@ -31,6 +31,17 @@ def load_detector(weights: Path, device: str, framework: Framework) -> Detector:
     return load_torch_detector(weights, device)
 
 
+def read_validation(weights: Path) -> dict[str, float]:
+    """Return what validation found of the weights in a file, see `frcnn.detector.weights_file`."""
+    if weights.suffix == ".onnx":
+        from frcnn.onnx.session import load_detector as load_onnx_detector
+
+        return load_onnx_detector(weights, "cpu").validation
+    from frcnn.detector import weights_file
+
+    return weights_file.read_validation(weights)
+
+
 @dataclass(frozen=True)
 class Backend:
     """Where, and how precisely, a network is trained.

@@ -86,11 +86,11 @@ def _detect_all(detector: "Detector", pictures: list[Path], settings: "Detect") 
 
     from frcnn.arrays import size_of
     from frcnn.data.voc.pictures import read_picture
-    from frcnn.detector.run import detect_resized, resize_picture
+    from frcnn.detector.run import detect_resized, prepare
 
     def load(paths: list[Path]) -> "tuple[list[np.ndarray], list[tuple[int, int]]]":
         originals = [read_picture(path) for path in paths]
-        return [resize_picture(image, detector.config.data) for image in originals], list(map(size_of, originals))
+        return [prepare(image, detector) for image in originals], list(map(size_of, originals))
 
     batches = [pictures[i : i + settings.batch_size] for i in range(0, len(pictures), settings.batch_size)]
     with ThreadPoolExecutor(READ_AHEAD) as pool:

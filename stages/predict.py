@@ -110,7 +110,7 @@ def _threshold(text: str) -> float | None:
 
 def _best_score(weights: Path) -> float:
     """Return the score of the best F1 in validation."""
-    from frcnn.detector.weights_file import read_validation
+    from frcnn.frameworks import read_validation
 
     found = read_validation(weights)
     if "score" not in found:

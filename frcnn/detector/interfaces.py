@@ -53,7 +53,9 @@ class Learner(Protocol):
     def losses(self, inputs: Any) -> "dict[str, Tensor]":
         """Return the four losses of a batch, each (N,), and learn nothing."""
 
-    def backward(self, inputs: Any, images: int, batches: int, last: bool, seed: tuple[int, ...]) -> "dict[str, Tensor]":
+    def backward(
+        self, inputs: Any, images: int, batches: int, last: bool, seed: tuple[int, ...]
+    ) -> "dict[str, Tensor]":
         """Return the four losses of a batch, each (N,), and keep the gradient for `update`.
 
         Args:

@@ -15,9 +15,9 @@ from torch.export import Dim, ExportedProgram
 
 import frcnn
 from frcnn.detections.detections import Detections
-from frcnn.detector.run import detect_pictures
 from frcnn.detector.config import DetectorConfig
 from frcnn.detector.interfaces import Detector
+from frcnn.detector.run import detect_pictures
 from frcnn.detector.weights_file import read_header
 from frcnn.errors import UserError
 from frcnn.files import atomic_path, sha256_file
@@ -30,7 +30,6 @@ from frcnn.params.training import Postprocessing
 from frcnn.params.types import Precision
 from frcnn.pytorch.faster_rcnn import FasterRCNN
 from frcnn.pytorch.inference import TorchDetector
-from frcnn.pytorch.weights import load_model
 
 BOX_TOLERANCE, SCORE_TOLERANCE = 1e-2, 1e-4  # px of the original picture
 NAMES = ["boxes", "scores", "labels", "counts"]
@@ -44,29 +43,28 @@ class Agreement(NamedTuple):
 
     box: float
     score: float
-    count: int
+    compared: int
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What is written: a detector in evaluation mode, its settings, and what its file says of it."""
+    """What is written: a detector in evaluation mode, its settings, and what its file says of it.
+
+    Attributes:
+        resizes: whether the file resizes the pictures, as the detector expects them.
+    """
 
     model: FasterRCNN
     settings: Postprocessing
-    resize: Literal["inside", "outside"]
+    resizes: bool
     header: dict[str, Any]
 
 
-def load_for_export(weights: Path, settings: Postprocessing, resize: Literal["inside", "outside"]) -> Exported:
-    """Load a weights file.
-
-    Raises:
-        UserError: see `frcnn.pytorch.weights.load_model`.
-    """
-    model, header = load_model(weights).eval(), read_header(weights)
-    known = {name: header[name] for name in ("validation", "provenance") if name in header}
-    known["provenance"] = known.get("provenance", {}) | {"weights": sha256_file(weights)}
-    return Exported(model, settings, resize, known)
+def weights_header(weights: Path) -> dict[str, Any]:
+    """Return what an exported file says of the weights file that it is made of: provenance and validation."""
+    header = read_header(weights)
+    provenance = header.get("provenance", {}) | {"weights": sha256_file(weights)}
+    return {"provenance": provenance} | ({"validation": header["validation"]} if "validation" in header else {})
 
 
 def export(exported: Exported, to: Literal["onnx", "pt2"], out: Path, picture: np.ndarray) -> Agreement:
@@ -78,7 +76,7 @@ def export(exported: Exported, to: Literal["onnx", "pt2"], out: Path, picture: n
     """
     settings = Postprocessing(**{name: getattr(exported.settings, name) for name in Postprocessing.model_fields})
     config = exported.model.config.model_copy(update={"postprocessing": settings})
-    header = {"schema": SCHEMA, "version": VERSION, "library": frcnn.__version__, "resize": exported.resize}
+    header = {"schema": SCHEMA, "version": VERSION, "library": frcnn.__version__, "resizes": exported.resizes}
     text = json.dumps(header | {"config": to_dict(config)} | exported.header, sort_keys=True, ensure_ascii=False)
     own = TorchDetector(exported.model, torch.device("cpu"))
     [wanted] = detect_pictures(own, [picture], exported.settings)
@@ -148,7 +146,7 @@ def _write_onnx(exported: Exported, path: Path, metadata: dict[str, str]) -> Non
     """Write the network, after the graph that resizes if that is asked for."""
     operators = Operators(torch.ops.frcnn.nms_mask, torch.topk)
     network = ExportedDetector(exported.model, exported.settings, operators)
-    if exported.resize == "outside":
+    if not exported.resizes:
         model = _to_onnx(_program(network, PICTURES), ["images"], NAMES)
     else:
         sides = torch.ones(4), torch.full((4,), 1000.0)
@@ -171,11 +169,11 @@ def _name_axes(graph: onnx.GraphProto) -> None:
 
 
 def _to_onnx(program: ExportedProgram, inputs: list[str], outputs: list[str]) -> onnx.ModelProto:
-    table = {
+    table: dict[Any, Any] = {
         torch.ops.frcnn.nms_mask.default: onnx_nms_mask,
         torch.ops.torchvision.roi_pool.default: onnx_roi_pool,
     }
-    written = torch.onnx.export(
+    written: Any = torch.onnx.export(
         program, input_names=inputs, output_names=outputs, custom_translation_table=table, opset_version=OPSET,
         dynamo=True, verbose=False,
     )  # fmt: skip
@@ -190,6 +188,6 @@ def _write_archive(exported: Exported, path: Path, header: str) -> None:
 
 def _program(module: nn.Module, *inputs: torch.Tensor) -> ExportedProgram:
     """Return a module as torch.export traces it, for any number and size of pictures, its first input."""
-    shapes = ({axis: Dim.DYNAMIC for axis in range(3)}, *({} for _ in inputs[1:]))
+    shapes = (dict.fromkeys(range(3), Dim.DYNAMIC), *({} for _ in inputs[1:]))
     with torch.no_grad():
         return torch.export.export(module.eval(), inputs, dynamic_shapes=shapes, strict=False)

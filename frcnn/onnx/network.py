@@ -61,8 +61,8 @@ class ExportedDetector(nn.Module):
         super().__init__()
         self.model, self.settings, self.operators = model, settings, operators
 
-    def forward(self, images: Tensor, scale: Tensor | None = None, limit: Tensor | None = None) -> Found:
-        """Detect in resized pictures (N, H, W, 3) uint8 RGB.
+    def forward(self, images: Tensor, scale: Tensor | None = None, limit: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Return `Found` in resized pictures (N, H, W, 3) uint8 RGB, as a plain tuple, which an archive can hold.
 
         Args:
             scale, limit: (4,) float32, see `frcnn.onnx.resize_graph.Resize`; with these boxes are in original pixels.
@@ -77,8 +77,8 @@ class ExportedDetector(nn.Module):
         shape = (-1, rois.shape[1])
         found = self._select(rois, real, logits.unflatten(0, shape), deltas.unflatten(0, shape), (height, width))
         if scale is None or limit is None:
-            return found
-        return found._replace(boxes=torch.minimum((found.boxes / scale).clamp(min=0), limit))
+            return tuple(found)
+        return tuple(found._replace(boxes=torch.minimum((found.boxes / scale).clamp(min=0), limit)))
 
     def _propose(self, maps: list[Tensor], padded: Sides, sides: Sides) -> tuple[Tensor, Tensor]:
         """Return proposals (N, T, 4) and which are real (N, T), see `frcnn.pytorch.rpn.generate_proposals`."""

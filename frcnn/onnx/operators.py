@@ -5,11 +5,12 @@ from typing import Any
 import numpy as np
 import torch
 import torchvision
-from onnxscript import opset18 as op
+from onnxscript import opset18
 from torch import Tensor
 
 from frcnn.pytorch.nms import as_float32, nms
 
+op: Any = opset18  # its types are those of eager tensors
 LOWEST = float(np.finfo(np.float32).min)
 
 
@@ -66,5 +67,5 @@ def onnx_roi_pool(features: Any, rois: Any, scale: float, rows: int, columns: in
 
 def first_best(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Return the highest values along the last axis and their indices; of equal values the first, as TopK in ONNX."""
-    ordered, order = values.sort(-1, descending=True, stable=True)
+    ordered, order = torch.sort(values, dim=-1, descending=True, stable=True)
     return ordered[..., :count], order[..., :count]

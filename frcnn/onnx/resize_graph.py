@@ -67,8 +67,7 @@ def resize_axis(images: Tensor, size: int, data: Data) -> Tensor:
 
 
 def axis_weights(length: int, size: int, data: Data) -> tuple[Tensor, Tensor]:
-    """Return the weights (size, length) float64, whole numbers, of pixels in pixels, and what a row of them sums up to.
-    """
+    """Return the weights (size, length) float64, whole numbers, of pixels in pixels, and what a row sums up to."""
     step = torch.scalar_tensor(length, dtype=torch.float64) / size
     stretch = step.clamp(min=1) if data.antialias else torch.ones_like(step)
     support = stretch * (1 if data.interpolation == "bilinear" else 2)

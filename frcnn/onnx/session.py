@@ -92,7 +92,7 @@ def load_detector(path: Path, device: str) -> OnnxDetector:
     if (header.get("schema"), header.get("version")) != (SCHEMA, VERSION):
         raise UserError(f"{path}: not an ONNX file that frcnn export wrote, version {VERSION}; export it again")
     config = from_dict(DetectorConfig, header["config"], str(path))
-    return OnnxDetector(path, session, config, header["resize"] == "inside", header.get("validation", {}))
+    return OnnxDetector(path, session, config, header["resizes"], header.get("validation", {}))
 
 
 def _providers(onnxruntime: Any, device: str) -> list[Any]:
