@@ -129,6 +129,6 @@ def test_dvc_declares_exactly_the_code_that_a_stage_imports(stage: str) -> None:
 
 
 def test_the_fingerprint_covers_exactly_the_code_that_training_imports() -> None:
-    entries = [*checkpoint.CODE, *checkpoint.KERAS_CODE, *checkpoint.VALIDATION_CODE]
+    entries = [*checkpoint.CODE, *checkpoint.KERAS_CODE, *checkpoint.ONNX_CODE, *checkpoint.VALIDATION_CODE]
     used = closure("frcnn/training/setup.py", "frcnn/training/loop.py")
     assert filled(used) == filled(covered([f"frcnn/{entry}" for entry in entries]))
