@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from frcnn import distributed
 from frcnn.detector.config import DetectorConfig
 from frcnn.detector.interfaces import Detector, Learner, Weights
 from frcnn.errors import UserError
@@ -14,11 +13,15 @@ from frcnn.params.types import Framework
 
 
 def load_detector(weights: Path, device: str, framework: Framework) -> Detector:
-    """Load a weights file for detection on `cpu`, `cuda`, `cuda:N` or `auto`.
+    """Load a weights file for detection on `cpu`, `cuda`, `cuda:N` or `auto`; an .onnx file by onnxruntime.
 
     Raises:
-        UserError: the file does not fit, or there is no such device, or TensorFlow is not installed.
+        UserError: the file does not fit, or there is no such device, or TensorFlow or onnxruntime is not installed.
     """
+    if weights.suffix == ".onnx":
+        from frcnn.onnx.session import load_detector as load_onnx_detector
+
+        return load_onnx_detector(weights, device)
     if framework == "tensorflow":
         from frcnn.keras.inference import load_detector as load_keras_detector
 
@@ -26,6 +29,33 @@ def load_detector(weights: Path, device: str, framework: Framework) -> Detector:
     from frcnn.pytorch.inference import load_detector as load_torch_detector
 
     return load_torch_detector(weights, device)
+
+
+def read_validation(weights: Path) -> dict[str, float]:
+    """Return what validation found of the weights in a file, see `frcnn.detector.weights_file`."""
+    if weights.suffix == ".onnx":
+        from frcnn.onnx.session import load_detector as load_onnx_detector
+
+        return load_onnx_detector(weights, "cpu").validation
+    from frcnn.detector import weights_file
+
+    return weights_file.read_validation(weights)
+
+
+def best_score(weights: Path) -> float:
+    """Return the score of the best F1 in validation.
+
+    Raises:
+        UserError: the weights were not validated, or nothing was detected.
+    """
+    found = read_validation(weights)
+    if "score" not in found:
+        why = "nothing was detected in its validation" if found else "it was trained without validation"
+        raise UserError(
+            f"{weights}: has no score for --score-threshold auto, since {why}; give a number, or train with "
+            "train.validation.fraction above 0"
+        )
+    return found["score"]
 
 
 @dataclass(frozen=True)
@@ -115,6 +145,7 @@ def load_network(path: Path) -> Any:
 
 
 def _torch(params: Params, name: str) -> Backend:
+    from frcnn import distributed
     from frcnn.pytorch.device import choose_device, choose_precision, make_deterministic
 
     if params.train.deterministic:
@@ -133,6 +164,7 @@ def _torch(params: Params, name: str) -> Backend:
 def _tensorflow(params: Params, name: str) -> Backend:
     import torch
 
+    from frcnn import distributed
     from frcnn.keras.device import choose_device
 
     if distributed.world() > 1:

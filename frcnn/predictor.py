@@ -11,7 +11,7 @@ from frcnn.arrays import size_of
 from frcnn.detections.detections import Detections
 from frcnn.detector.config import DetectorConfig
 from frcnn.detector.interfaces import Detector
-from frcnn.detector.run import detect_resized, resize_picture
+from frcnn.detector.run import detect_resized, prepare
 from frcnn.images import to_array
 from frcnn.params import Detect
 from frcnn.params.training import Postprocessing
@@ -84,7 +84,7 @@ class Predictor:
     def prepare(self, image: "AnyImage") -> Prepared:
         """Read and resize an image."""
         picture = to_array(image)
-        return Prepared(image, resize_picture(picture, self.config.data), size_of(picture))
+        return Prepared(image, prepare(picture, self.network), size_of(picture))
 
     def find(self, batch: Sequence[Prepared]) -> list[Result]:
         """Return what is found in one batch of images."""

@@ -13,7 +13,7 @@ from frcnn.data.voc.dataset import VocDataset
 from frcnn.data.voc.pictures import picture_size, read_picture
 from frcnn.detections.detections import Detections, SplitDetections, join_detections
 from frcnn.detector.interfaces import Detector
-from frcnn.detector.run import detect_resized, resize_picture
+from frcnn.detector.run import detect_resized, prepare
 from frcnn.errors import UserError
 from frcnn.params import Detect
 from frcnn.read_ahead import read_ahead
@@ -58,7 +58,7 @@ def _detect_all(detector: Detector, pictures: Sequence[Path], settings: Detect) 
 
     def load(paths: Sequence[Path]) -> tuple[list[np.ndarray], list[tuple[int, int]]]:
         originals = [read_picture(path) for path in paths]
-        return [resize_picture(image, detector.config.data) for image in originals], list(map(size_of, originals))
+        return [prepare(image, detector) for image in originals], list(map(size_of, originals))
 
     batches = [pictures[i : i + settings.batch_size] for i in range(0, len(pictures), settings.batch_size)]
     for images, sizes in read_ahead(load, batches):

@@ -121,8 +121,7 @@ def _load(
         overrides: replace what an imported detector says of its own detection; None: that does not count.
         threshold: lowest score, None for that of the best F1.
     """
-    from frcnn.detector.weights_file import best_score
-    from frcnn.frameworks import load_detector
+    from frcnn.frameworks import best_score, load_detector
     from frcnn.predictor import Predictor
 
     path = _find(weights)

@@ -2,16 +2,18 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from torch import Tensor
 
 from frcnn.detections.detections import Detections
 from frcnn.detector.batch import Batch
 from frcnn.detector.config import DetectorConfig
 from frcnn.params.training import Postprocessing
 from frcnn.params.types import Precision
+
+if TYPE_CHECKING:  # what detects without torch imports this, too
+    from torch import Tensor
 
 Weights = dict[str, np.ndarray]  # by the names, and in the layouts, of the PyTorch network's `state_dict()`
 
@@ -22,6 +24,10 @@ class Detector(Protocol):
     @property
     def config(self) -> DetectorConfig:
         """What the network is, apart from its weights."""
+
+    @property
+    def resizes(self) -> bool:
+        """Whether `detect` takes pictures as they are, and returns boxes in their pixels."""
 
     def detect(
         self, images: Sequence[np.ndarray], settings: Postprocessing, precision: Precision = "float32"
@@ -44,10 +50,12 @@ class Learner(Protocol):
     def config(self) -> DetectorConfig:
         """What the network is, apart from its weights."""
 
-    def losses(self, inputs: Any) -> dict[str, Tensor]:
+    def losses(self, inputs: Any) -> "dict[str, Tensor]":
         """Return the four losses of a batch, each (N,), and learn nothing."""
 
-    def backward(self, inputs: Any, images: int, batches: int, last: bool, seed: tuple[int, ...]) -> dict[str, Tensor]:
+    def backward(
+        self, inputs: Any, images: int, batches: int, last: bool, seed: tuple[int, ...]
+    ) -> "dict[str, Tensor]":
         """Return the four losses of a batch, each (N,), and keep the gradient for `update`.
 
         Args:

@@ -18,9 +18,13 @@ def detect_pictures(
     detector: Detector, pictures: Sequence[np.ndarray], settings: Postprocessing, precision: Precision = "float32"
 ) -> list[Detections]:
     """Return the detections in one batch of pictures (H, W, 3) uint8 RGB, in pixels of the originals."""
-    data = detector.config.data
-    resized = [resize_picture(picture, data) for picture in pictures]
+    resized = [prepare(picture, detector) for picture in pictures]
     return detect_resized(detector, resized, [size_of(picture) for picture in pictures], settings, precision)
+
+
+def prepare(picture: np.ndarray, detector: Detector) -> np.ndarray:
+    """Return what the detector takes of a picture (H, W, 3) uint8: itself, or resized."""
+    return picture if detector.resizes else resize_picture(picture, detector.config.data)
 
 
 def resize_picture(picture: np.ndarray, data: Data) -> np.ndarray:
@@ -35,7 +39,9 @@ def detect_resized(
     settings: Postprocessing,
     precision: Precision = "float32",
 ) -> list[Detections]:
-    """Do the work of `detect_pictures` on what `resize_picture` returned; sizes are (width, height)."""
+    """Do the work of `detect_pictures` on what `prepare` returned; sizes are (width, height)."""
+    if detector.resizes:
+        return detector.detect(resized, settings, precision)
     return [
         Detections(boxes_to_original(each.boxes, original, detector.config.data), each.scores, each.labels)
         for each, original in zip(detector.detect(resized, settings, precision), original_sizes, strict=True)

@@ -68,28 +68,12 @@ def read_weights(path: Path) -> tuple[DetectorConfig, Weights]:
 
 def is_weights_file(path: Path) -> bool:
     """Tell whether a file is one of these, of any version."""
-    return _header(path).get("schema") == SCHEMA
+    return read_header(path).get("schema") == SCHEMA
 
 
 def read_validation(path: Path) -> dict[str, float]:
     """Return what validation found of the weights in a file; empty if they were not validated."""
-    return _header(path).get("validation", {})
-
-
-def best_score(path: Path) -> float:
-    """Return the score of the best F1 in validation.
-
-    Raises:
-        UserError: the weights were not validated, or nothing was detected.
-    """
-    found = read_validation(path)
-    if "score" not in found:
-        why = "nothing was detected in its validation" if found else "it was trained without validation"
-        raise UserError(
-            f"{path}: has no score for --score-threshold auto, since {why}; give a number, or train with "
-            "train.validation.fraction above 0"
-        )
-    return found["score"]
+    return read_header(path).get("validation", {})
 
 
 def check_fit(tensors: Mapping[str, Any], expected: Mapping[str, Any], source: str) -> None:
@@ -112,7 +96,7 @@ def check_fit(tensors: Mapping[str, Any], expected: Mapping[str, Any], source: s
         raise UserError(f"{source}: does not fit the model, nothing was loaded: {first_few(differences, 6, '; ')}")
 
 
-def _header(path: Path) -> dict[str, Any]:
+def read_header(path: Path) -> dict[str, Any]:
     """Return the JSON object of a file, an empty one if it cannot be read, of which `read_weights` says why."""
     try:
         with safe_open(path, "numpy") as file:

@@ -6,11 +6,8 @@ from frcnn.detector.weights_file import VERSION, write_weights
 from frcnn.errors import UserError
 from frcnn.fetching.cache import Progress, fetch
 from frcnn.files import locked, sha256_file
-from frcnn.importing.convert import detector_weights, imported_config
-from frcnn.importing.torchvision_detectors import COCO_CLASSES, recognize_torchvision_detector
 from frcnn.params import Model
 from frcnn.pretrained import coco_weights, find_initial_weights
-from frcnn.training.initial_weights import read_torch, state_dict_in
 
 ANY = "coco"  # of `model.weights`: the detector with the backbone that is set
 NAMES = {
@@ -89,6 +86,10 @@ def coco_detector(name: str, on_progress: Progress | None = None, sha256: str | 
 
 
 def _convert(source: Path, target: Path, backbone: str) -> None:
+    from frcnn.importing.convert import detector_weights, imported_config
+    from frcnn.importing.torchvision_detectors import COCO_CLASSES, recognize_torchvision_detector
+    from frcnn.training.initial_weights import read_torch, state_dict_in
+
     digest = sha256_file(source)
     found = recognize_torchvision_detector(state_dict_in(read_torch(source), source), digest, str(source))
     if found.backbone != backbone:

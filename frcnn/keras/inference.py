@@ -24,6 +24,8 @@ from frcnn.params.types import Precision
 class KerasDetector:
     """A trained network; what it does for each settings is traced once, for pictures of every size."""
 
+    resizes = False
+
     def __init__(self, model: FasterRCNN) -> None:
         """Take a network with its weights."""
         self.model = model

@@ -110,7 +110,7 @@ class FasterRCNN(nn.Module):
         anchors = self.config.anchors
         planned = feature_maps((width, height), self.config.model.backbone, anchors)
         with record_function("backbone"):
-            maps = self.backbone(self._preprocess(pictures.images, pictures.sizes))
+            maps = self.backbone(self.preprocess(pictures.images, pictures.sizes))
         if (grids := tuple(tuple(each.shape[-2:]) for each in maps)) != planned.grids:
             raise AssertionError(f"feature maps are {grids}, not {planned.grids}")
         with record_function("rpn"):
@@ -118,7 +118,7 @@ class FasterRCNN(nn.Module):
         boxes = _anchors(planned, anchors, pictures.images.device)
         return _Features(maps, logits, deltas, boxes, planned.starts(anchors.per_cell).tolist())
 
-    def _preprocess(self, images: Tensor, sizes: Sizes) -> Tensor:
+    def preprocess(self, images: Tensor, sizes: Sizes) -> Tensor:
         """Return the backbone's input, zero in the padding."""
         how = self.config.preprocessing
         ordered = images.flip(1) if how.order == "BGR" else images

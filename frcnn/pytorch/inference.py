@@ -25,6 +25,7 @@ class TorchDetector:
 
     model: FasterRCNN
     device: torch.device
+    resizes = False
 
     @property
     def config(self) -> DetectorConfig:

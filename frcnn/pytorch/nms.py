@@ -25,7 +25,7 @@ def nms(boxes: Tensor, scores: Tensor, threshold: float, most: int) -> Tensor:
     """
     if boxes.is_cuda:
         return torchvision.ops.nms(boxes, scores, threshold)[:most]
-    limit = threshold if boxes.dtype == torch.float64 else _as_float32(threshold)
+    limit = threshold if boxes.dtype == torch.float64 else as_float32(threshold)
     left, kept, count = scores.argsort(descending=True, stable=True), [scores.new_zeros(0, dtype=torch.long)], 0
     while len(left) and count < most:
         block, left = left[:BLOCK], left[BLOCK:]
@@ -41,7 +41,7 @@ def _by_column(boxes: Tensor) -> Tensor:
     return boxes.t().contiguous().t()
 
 
-def _as_float32(threshold: float) -> float:
+def as_float32(threshold: float) -> float:
     """Return the largest float32 that is not more; the nearest to 0.3 is, so an IoU of it would be kept."""
     nearest = np.float32(threshold)
     return float(nearest if float(nearest) <= threshold else np.nextafter(nearest, np.float32(0)))

@@ -34,7 +34,7 @@ ROOMS = (
     ("anchors", "detections/detections"),
     ("detections", "evaluation", "report", "detector"),
     ("result",),
-    ("pytorch", "keras"),
+    ("pytorch", "keras", "onnx"),
     ("frameworks",),
     ("anchor_labeling", "split_detection", "predictor"),
     ("training",),
@@ -108,7 +108,7 @@ def test_there_is_no_circle() -> None:
 
 
 def test_the_frameworks_do_not_know_each_other() -> None:
-    for ours, other in (("pytorch", "keras"), ("keras", "pytorch")):
+    for ours, other in (("pytorch", "keras", "onnx"), ("keras", "pytorch")):
         for path in sorted((ROOT / "frcnn" / ours).rglob("*.py")):
             assert not any(module.startswith(f"frcnn.{other}") for module in imported_modules(path)), path
 
@@ -144,6 +144,6 @@ def test_dvc_declares_exactly_the_code_that_a_stage_imports(stage: str) -> None:
 
 
 def test_the_fingerprint_covers_exactly_the_code_that_training_imports() -> None:
-    entries = [*checkpoint.CODE, *checkpoint.KERAS_CODE, *checkpoint.VALIDATION_CODE]
+    entries = [*checkpoint.CODE, *checkpoint.KERAS_CODE, *checkpoint.ONNX_CODE, *checkpoint.VALIDATION_CODE]
     used = closure("frcnn/training/setup.py", "frcnn/training/loop.py")
     assert filled(used) == filled(covered([f"frcnn/{entry}" for entry in entries]))

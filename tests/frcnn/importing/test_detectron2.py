@@ -78,7 +78,7 @@ def test_the_network_computes_what_detectron2_does(
 ) -> None:
     pictures = pictures_of(case, expected, network.config)
     with torch.no_grad():
-        inputs = network._preprocess(pictures.images, pictures.sizes)
+        inputs = network.preprocess(pictures.images, pictures.sizes)
         features = network._extract(pictures)
         proposals, real = network._propose(features, pictures, SETTINGS)
     np.testing.assert_array_equal(features.anchors.numpy(), expected[f"{case}/anchors"])
