@@ -12,7 +12,7 @@ from frcnn.data.voc.box_convention import BOX_CONVENTIONS
 from frcnn.errors import UserError
 from frcnn.params import Data
 
-BITS = 22  # of which the largest weight leaves 16, with its sign
+BITS = 22  # at most, after the point of a weight
 
 
 def resized_sides(sides: Tensor, data: Data) -> tuple[Tensor, Tensor]:
@@ -20,9 +20,10 @@ def resized_sides(sides: Tensor, data: Data) -> tuple[Tensor, Tensor]:
 
     The operations are those of `frcnn.data.resizing.sizes.resized_size`.
     """
-    factor = data.min_size / sides.amin(0)
+    least, most = (torch.scalar_tensor(each or 0, dtype=torch.float64) for each in (data.min_size, data.max_size))
+    factor = least / sides.amin(0)  # a number divided by a tensor would be rounded twice
     if data.max_size is not None:
-        factor = torch.minimum(factor, data.max_size / sides.amax(0))
+        factor = torch.minimum(factor, most / sides.amax(0))
     scaled = sides * factor
     scaled = scaled.floor() if data.rounding == "down" else scaled.round()
     return scaled.clamp(min=LEAST_SIDE), factor
@@ -78,7 +79,7 @@ def axis_weights(length: int, size: int, data: Data) -> tuple[Tensor, Tensor]:
     curve = _curve(((pixel - center[:, None] + 0.5) / stretch).abs(), data)
     curve = torch.where((pixel >= first) & (pixel < end), curve, 0.0)
     weights = curve / curve.sum(1, keepdim=True)
-    bits = (torch.floor(torch.log2(2**15 / weights.amax((0, 1))))).clamp(max=BITS)
+    bits = (torch.log2((2**15 - 0.5) / weights.amax((0, 1))).ceil() - 1).clamp(max=BITS)  # the largest stays below 2^15
     return (weights.abs() * 2**bits + 0.5).floor() * weights.sign(), 2**bits
 
 

@@ -23,6 +23,7 @@ CODE = (
     "param_file.py", "params", "pytorch", "training",
 )  # fmt: skip
 KERAS_CODE = ("keras",)
+ONNX_CODE = ("onnx/__init__.py", "onnx/session.py")  # which only detection uses
 # It decides what is held out and which epoch is best.
 VALIDATION_CODE = (
     "evaluation/__init__.py", "evaluation/matching.py", "evaluation/score_curves.py", "evaluation/voc_ap.py",
