@@ -1,6 +1,7 @@
 """How long training takes here: a few real steps in a process of their own, whose memory is that of training."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -50,7 +51,8 @@ def time_training(
         UserError: training cannot run here with these parameters, or there is not enough memory.
     """
     sizes = resize_objects(annotations, params.data).sizes
-    plan = plan_epoch(sizes, params.train, np.arange(len(sizes)), 1, 0)
+    held_out = math.ceil(params.train.validation.fraction * len(sizes))
+    plan = plan_epoch(sizes, params.train, np.arange(max(1, len(sizes) - held_out)), 1, 0)
     whole = [batch for batch in plan if len(batch) == max(map(len, plan))]
     batch = sorted(whole, key=lambda each: sizes[each].max(0).prod())[len(whole) // 2]
     request = {

@@ -114,7 +114,9 @@ def _say_timing(timing: "Timing", params: "Params") -> None:
         f"({timing.device}), at most {timing.mebibytes:,.0f} MiB of memory"
     )
     epoch = timing.seconds * timing.steps
-    say(f"an epoch of {plural(timing.steps, 'step')}: {_duration(epoch)}; {epochs} epochs: {_duration(epochs * epoch)}")
+    beside = ", and validation" if params.train.validation.fraction else ""
+    whole = f"{epochs} epochs: {_duration(epochs * epoch)}{beside}"
+    say(f"an epoch of {plural(timing.steps, 'step')}: {_duration(epoch)}; {whole}")
 
 
 def _duration(seconds: float) -> str:
