@@ -80,7 +80,7 @@ def export(exported: Exported, to: Literal["onnx", "pt2"], out: Path, picture: n
     text = json.dumps(header | {"config": to_dict(config)} | exported.header, sort_keys=True, ensure_ascii=False)
     own = TorchDetector(exported.model, torch.device("cpu"))
     [wanted] = detect_pictures(own, [picture], exported.settings)
-    if not len(wanted):
+    if not len(wanted.above(_lowest(wanted, settings))):
         raise UserError(
             f"{out}: not written, since it cannot be verified: nothing with a score above "
             f"{exported.settings.score_threshold:g} is in the picture; name another with --picture"
@@ -107,20 +107,23 @@ def compare(found: Detections, wanted: Detections, settings: Postprocessing) -> 
 
     Those so near to the lowest score that one side may lack them are left out.
     """
-    lowest = settings.score_threshold
-    if len(wanted) == settings.max_detections:
-        lowest = max(lowest, float(wanted.scores[-1]))
+    lowest = _lowest(wanted, settings)
     box = score = 0.0
-    for own, others in ((found, wanted), (wanted, found)):
-        for place in np.flatnonzero(own.scores > lowest + SCORE_TOLERANCE):
-            boxes = np.abs(others.boxes - own.boxes[place]).max(1, initial=0)
-            scores = np.abs(others.scores - own.scores[place])
-            scores[others.labels != own.labels[place]] = np.inf
-            if not len(others):
+    for own, others in ((found.above(lowest), wanted), (wanted.above(lowest), found)):
+        for own_box, own_score, label in zip(own.boxes, own.scores, own.labels, strict=True):
+            same = others.labels == label
+            if not same.any():
                 return Agreement(np.inf, np.inf, len(wanted))
+            boxes, scores = np.abs(others.boxes[same] - own_box).max(1), np.abs(others.scores[same] - own_score)
             nearest = np.maximum(boxes / BOX_TOLERANCE, scores / SCORE_TOLERANCE).argmin()
             box, score = max(box, float(boxes[nearest])), max(score, float(scores[nearest]))
-    return Agreement(box, score, len(wanted))
+    return Agreement(box, score, len(wanted.above(lowest)))
+
+
+def _lowest(wanted: Detections, settings: Postprocessing) -> float:
+    """Return the score from which on both sides must have a detection, however their sums are rounded."""
+    full = len(wanted) == settings.max_detections
+    return (float(wanted.scores[-1]) if full else settings.score_threshold) + SCORE_TOLERANCE
 
 
 @dataclass(frozen=True)
