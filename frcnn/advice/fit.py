@@ -204,11 +204,10 @@ def _propose_validation(advice: Advice, images: int) -> None:
         return
     if params.train.validation.fraction:
         return
-    values = {"fraction": HELD_OUT, "keep": "best"} | {
-        name: getattr(params.detect, name) for name in Postprocessing.model_fields
-    }
-    reason = "the mAP of pictures that are held out shows overfitting, and the best epoch is kept; as in `detect`"
-    advice.propose({f"train.validation.{name}": value for name, value in values.items()}, reason)
+    part = {"train.validation.fraction": HELD_OUT, "train.validation.keep": "best"}
+    advice.propose(part, "the mAP of pictures that are held out shows overfitting, and the best epoch is kept")
+    same = {f"train.validation.{name}": getattr(params.detect, name) for name in Postprocessing.model_fields}
+    advice.propose(same, "as in `detect`")
 
 
 def _propose_augmentation(advice: Advice) -> None:
