@@ -10,7 +10,7 @@ import pytest
 from frcnn.detector.weights_file import read_validation
 from tests.factories import FRCNN, RESULTS, options, results, start, training_folder, wait_for
 
-CHANGES = ["model.width=16", "train.batch_size=4", "train.precision=float32", "train_phase1.epochs=8"]
+CHANGES = ["model.width=16", "train.batch_size=4", "train.precision=float32", "train_phase1.epochs=4"]
 VALIDATED = [*CHANGES, "train.validation.fraction=0.25", "train.validation.score_threshold=0"]
 TRAIN = [*FRCNN, "train", "--phase", "1", "--device", "cpu", "--checkpoint-seconds", "0"]
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}

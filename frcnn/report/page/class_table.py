@@ -68,7 +68,7 @@ def mean_row(rows: Sequence[Row], results: Sequence[ClassResult], mean: ScoreCur
     rates = (_mean([getattr(each, name) for each in kept]) for name in ("precision", "recall", "f1"))
     ap = {rule: mean_ap(results, rule) for rule in RULES}
     ends = _by_rule(interval(class_mean(draws)))
-    recall = sum(result.found for result in results) / objects if objects else np.nan
+    recall = _mean([result.recall for result in results if result.objects])
     at_best = Rates(found, missed, wrong, *rates)
     return Row(0, "Mean", objects, detections, recall, ap, ends, mean.best_f1, mean.best_score, at_best)
 
