@@ -35,6 +35,7 @@ WIDTH, HEIGHT = 40, 30
 class FakeNetwork:
     """Finds a cat in the left half and a dog in the upper third; the cat's score is how red the first pixel is."""
 
+    resizes = False
     config: Any = SimpleNamespace(
         class_names=("cat", "dog"),
         data=Data(min_size=60, max_size=None),

@@ -33,6 +33,7 @@ class FakeDetector:
     """Finds a wrench in the middle of each picture; notes what it is asked."""
 
     config = SimpleNamespace(class_names=("bolt", "wrench"), data=Data(), postprocessing=None)
+    resizes = False
 
     def __init__(self, asked: list[tuple]) -> None:
         self.asked = asked
