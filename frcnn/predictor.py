@@ -49,6 +49,11 @@ class Predictor:
         return self.network.config
 
     @property
+    def resizes(self) -> bool:
+        """Whether the network takes pictures as they are."""
+        return self.network.resizes
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """The classes, C names; label 1 is the first."""
         return self.config.class_names
