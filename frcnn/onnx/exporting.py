@@ -92,7 +92,8 @@ def export(exported: Exported, to: Literal["onnx", "pt2"], out: Path, picture: n
             detector: Detector = load_detector(temporary, "cpu")
         else:
             _write_archive(exported, temporary, text)
-            detector = _Archive(config, torch.export.load(temporary).module())
+            with temporary.open("rb") as file:
+                detector = _Archive(config, torch.export.load(file).module())
         agreement = compare(detect_pictures(detector, [picture], exported.settings)[0], wanted, exported.settings)
         if agreement.box > BOX_TOLERANCE or agreement.score > SCORE_TOLERANCE:
             raise RuntimeError(
@@ -138,7 +139,8 @@ class _Archive:
         self, images: Sequence[np.ndarray], settings: Postprocessing, precision: Precision = "float32"
     ) -> list[Detections]:
         """Return the detections in resized images."""
-        outputs = [self.program(torch.from_numpy(image)[None]) for image in images]
+        with torch.no_grad():
+            outputs = [self.program(torch.from_numpy(image)[None]) for image in images]
         return [
             Detections(*(each[0, : int(counts[0])].detach().numpy() for each in (boxes, scores, labels)))
             for boxes, scores, labels, counts in outputs

@@ -154,7 +154,7 @@ class ExportedDetector(nn.Module):
             places = torch.nonzero(level_of == level)[:, 0]
             scale = 1 / table.strides[level]
             part = roi_align(features, flat[places], pool.size, scale, pool.sampling_ratio, pool.aligned)
-            pooled = pooled.index_copy(0, places, part)
+            pooled = pooled.index_put((places,), part)
         return pooled
 
     def _select(self, rois: Tensor, real: Tensor, logits: Tensor, deltas: Tensor, sides: Sides) -> Found:

@@ -149,7 +149,8 @@ def test_an_archive_finds_the_same(model: FasterRCNN, params: Params, tmp_path: 
     program = torch.export.load(path, extra_files=extra).module()
     assert json.loads(extra["frcnn.json"])["schema"] == "frcnn-onnx"
     wanted = TorchDetector(model, torch.device("cpu")).detect([picture(130, 170, 2)] * 3, params.detect)
-    boxes, _, _, counts = program(torch.from_numpy(np.stack([picture(130, 170, 2)] * 3)))
+    with torch.no_grad():
+        boxes, _, _, counts = program(torch.from_numpy(np.stack([picture(130, 170, 2)] * 3)))
     for number, own in enumerate(wanted):
         np.testing.assert_allclose(boxes[number, : counts[number]], own.boxes, atol=1e-3)
 
@@ -172,7 +173,7 @@ def test_what_is_not_verified_is_not_written(
 ) -> None:
     change_parts(monkeypatch)
     monkeypatch.setattr(exporting, "_write_archive", lambda exported, path, text: path.write_bytes(b"x"))
-    monkeypatch.setattr(torch.export, "load", lambda path: ExportedStub())
+    monkeypatch.setattr(torch.export, "load", lambda file: ExportedStub())
     settings = change(params.detect, {"score_threshold": 1.0} if error is UserError else {})
     with pytest.raises(error, match=text):
         export(Exported(model, settings, False, HEADER), "pt2", tmp_path / "model.pt2", picture(100, 160, 1))
