@@ -142,7 +142,7 @@ class _Archive:
         with torch.no_grad():
             outputs = [self.program(torch.from_numpy(image)[None]) for image in images]
         return [
-            Detections(*(each[0, : int(counts[0])].detach().numpy() for each in (boxes, scores, labels)))
+            Detections(*(each[0, : int(counts[0])].numpy() for each in (boxes, scores, labels)))
             for boxes, scores, labels, counts in outputs
         ]
 
