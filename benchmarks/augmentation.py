@@ -6,7 +6,8 @@ those of the highest mAP on the held-out pictures.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Annotated
@@ -19,7 +20,7 @@ from benchmarks.starts import PRESET, call
 from frcnn.data.voc.annotation import Annotation
 from frcnn.data.voc.dataset import VocDataset
 from frcnn.data.voc.pictures import read_picture
-from frcnn.detections.detections import join_detections
+from frcnn.detections.detections import Detections, SplitDetections, join_detections
 from frcnn.detector.run import detect_pictures
 from frcnn.detector.weights_file import write_weights
 from frcnn.evaluation.voc_ap import evaluate, mean_ap
@@ -32,6 +33,7 @@ from stages.terminal.options import Overrides
 STEPS, EVERY = 960, 80  # 80: an epoch of 640 pictures
 SCHEDULE = ("train_phase1.schedule=steps", "train_phase1.milestones=[0.75]", "train_phase1.gamma=0.15")
 HELD_OUT, DECAY, PATIENCE = 0.2, 0.999, 3
+Find = Callable[[list[np.ndarray]], list[Detections]]
 
 
 def run(
@@ -116,13 +118,20 @@ def measure(folder: Path, params: Params, setup: Setup, scratch: Path, steps: li
 
 def score(weights: Path, annotations: Sequence[Annotation], params: Params) -> float:
     """Return the mAP of a weights file on some pictures."""
-    detector, found, size = load_detector(weights, "cpu", "torch"), [], params.detect.batch_size
-    for first in range(0, len(annotations), size):
-        pictures = [read_picture(annotation.path) for annotation in annotations[first : first + size]]
-        found += detect_pictures(detector, pictures, params.detect)
-    ids = [annotation.image_id for annotation in annotations]
-    detections = join_detections(ids, detector.config.class_names, found)
+    detector = load_detector(weights, "cpu", "torch")
+    find = partial(detect_pictures, detector, settings=params.detect)
+    detections = detect_all(annotations, detector.config.class_names, params.detect.batch_size, find)
     return mean_ap(evaluate(annotations, detections, params.evaluate.iou_threshold), "voc07")
+
+
+def detect_all(
+    annotations: Sequence[Annotation], class_names: Sequence[str], size: int, find: Find
+) -> SplitDetections:
+    """Return what is found in pictures, so many at a time."""
+    found: list[Detections] = []
+    for first in range(0, len(annotations), size):
+        found += find([read_picture(annotation.path) for annotation in annotations[first : first + size]])
+    return join_detections([annotation.image_id for annotation in annotations], class_names, found)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ an epoch each; the time of an epoch is that of training alone, the mAP that on t
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,14 +20,14 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 from torchvision.tv_tensors import BoundingBoxes, BoundingBoxFormat, Image
 
-from benchmarks.augmentation import take
+from benchmarks.augmentation import Find, detect_all, take
 from benchmarks.starts import PRESET, call
 from benchmarks.torchvision_model import build_rival, rival_detect, rival_optimizer, rival_training_step
 from frcnn.allocation import keep_freed_memory, return_freed_memory
 from frcnn.data.voc.annotation import Annotation
 from frcnn.data.voc.dataset import VocDataset
 from frcnn.data.voc.pictures import read_picture
-from frcnn.detections.detections import Detections, join_detections
+from frcnn.detections.detections import Detections
 from frcnn.detector.interfaces import Detector
 from frcnn.detector.run import detect_pictures
 from frcnn.evaluation.coco import evaluate_coco
@@ -44,7 +44,6 @@ RECIPE = (
     "model.width=64",
 )  # fmt: skip
 RIVALS = {"torchvision float32": torch.float32, "torchvision autocast": torch.bfloat16}
-Find = Callable[[list[np.ndarray]], list[Detections]]
 
 
 def run(
@@ -115,10 +114,7 @@ def detect(detector: Detector, params: Params, pictures: list[np.ndarray]) -> li
 
 def measure(test: Sequence[Annotation], class_names: Sequence[str], size: int, find: Find) -> dict[str, float]:
     """Return the all-point mAP at IoU 0.5 and COCO's AP on the test split."""
-    found: list[Detections] = []
-    for first in range(0, len(test), size):
-        found += find([read_picture(annotation.path) for annotation in test[first : first + size]])
-    detections = join_detections([annotation.image_id for annotation in test], class_names, found)
+    detections = detect_all(test, class_names, size, find)
     area = mean_ap(evaluate(test, detections, 0.5), "area")
     return {"mAP": round(area, 4), "COCO AP": evaluate_coco(test, detections).metrics["AP"]}
 

@@ -10,7 +10,7 @@ from frcnn.data.voc.dataset import VocDataset
 from frcnn.evaluation.judgement import judge
 from frcnn.frameworks import load_detector
 from frcnn.importing.published_detectors import find_detector, find_start
-from frcnn.learning_curves import TrainingLines, recorder
+from frcnn.learning_curves import recorder
 from frcnn.loading import load
 from frcnn.params import Params, load_params
 from frcnn.predictor import Predictor
@@ -19,6 +19,7 @@ from frcnn.training.checkpoint import exclusive
 from frcnn.training.log import NonFiniteLoss, Row
 from frcnn.training.loop import train_phase
 from frcnn.training.setup import Inputs, set_up
+from frcnn.training_lines import TrainingLines
 
 Tell = Callable[[str], None]
 

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -10,10 +10,7 @@ from frcnn.errors import UserError
 
 from .terminal import options
 from .terminal.console import plural, say
-
-if TYPE_CHECKING:
-    from frcnn.detector.config import DetectorConfig
-    from frcnn.params.training import Postprocessing
+from .terminal.detection import detection_settings
 
 MARKER = ".frcnn-export"  # tells a folder that may be replaced
 
@@ -110,22 +107,9 @@ def _export_detector(
     seen = read_picture(picture) if picture else draw_picture(np.random.default_rng(1))[0]
     weights = find_detector(weights)
     model = load_network(weights).eval()
-    settings = _settings(model.config, params_file, overrides)
+    settings = detection_settings(params_file, overrides, model.config.postprocessing)
     detector = Exported(model, settings, to is Target.onnx and resize is not Resize.outside, weights_header(weights))
     say(f"{weights}: exporting, which takes a minute or several")
     found = export(detector, "onnx" if to is Target.onnx else "pt2", out, seen)
     compared = f"{plural(found.compared, 'detection')} at most {found.box:.1g} px and {found.score:.1g} in score apart"
     say(f"{out}: {compared} from the network's")
-
-
-def _settings(config: "DetectorConfig", params_file: Path | None, overrides: list[str]) -> "Postprocessing":
-    """Return the settings of detection that `predict` would take."""
-    from frcnn.params import load_params
-
-    own = config.postprocessing
-    if params_file is None and own is not None:
-        import json
-
-        overrides = [*(f"detect.{name}={json.dumps(value)}" for name, value in own), *overrides]
-    default = Path("params.yaml" if Path("params.yaml").exists() else "default")
-    return load_params(params_file or default, overrides).detect

@@ -12,13 +12,12 @@ import typer
 from frcnn.errors import UserError
 
 from .terminal.console import plural, report_error
+from .terminal.detection import detection_settings
 from .terminal.options import FINAL_WEIGHTS, Device, FrameworkName, Overrides
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from frcnn.params import Detect
-    from frcnn.params.training import Postprocessing
     from frcnn.params.types import Framework
     from frcnn.predictor import Predictor, Prepared
     from frcnn.result import Result
@@ -76,15 +75,14 @@ def run(
     from .terminal.console import say, track
 
     threshold = _threshold(score_threshold)
-    settings = _settings(params_file, overrides or [])
+    settings = detection_settings(params_file, overrides or [])
     sources, problems = _expand(pictures, recursive)
     targets = [None if json_only else out / f"{name}.{picture_format}" for name in unique_names(sources)]
     _refuse_to_overwrite(sources, [target for target in targets if target])
     done = found = 0
     if sources:
         chosen = framework.value if framework else settings.framework
-        own = None if params_file else overrides or []
-        predictor = _load(weights, device, chosen, settings, own, threshold)
+        predictor = _load(weights, device, chosen, params_file, overrides or [], threshold)
         names = predictor.class_names
         wanted = [name.strip() for name in classes.split(",")] if classes is not None else names
         labels_of(wanted, names)  # which refuses unknown ones
@@ -111,14 +109,14 @@ def _load(
     weights: Path,
     device: str,
     framework: "Framework",
-    settings: "Detect",
-    overrides: list[str] | None,
+    params_file: Path | None,
+    overrides: list[str],
     threshold: float | None,
 ) -> "Predictor":
     """Return a detector that is ready to predict.
 
     Args:
-        overrides: replace what an imported detector says of its own detection; None: that does not count.
+        params_file, overrides: see `detection_settings`.
         threshold: lowest score, None for that of the best F1.
     """
     from frcnn.frameworks import best_score, load_detector
@@ -126,9 +124,7 @@ def _load(
 
     path = _find(weights)
     detector = load_detector(path, device, framework)
-    own = detector.config.postprocessing
-    if overrides is not None and own is not None:
-        settings = _settings(None, [*_texts(own), *overrides])
+    settings = detection_settings(params_file, overrides, detector.config.postprocessing)
     score = best_score(path) if threshold is None else threshold
     return Predictor(detector, settings.model_copy(update={"score_threshold": score}))
 
@@ -181,21 +177,6 @@ def _threshold(text: str) -> float | None:
     if not 0 <= score <= 1:
         raise UserError(f"--score-threshold: {text} is neither a number from 0 to 1 nor auto")
     return score
-
-
-def _settings(params_file: Path | None, overrides: list[str]) -> "Detect":
-    """Return the section `detect` of a parameter file, or the defaults if no file is named and there is none."""
-    from frcnn.params import load_params
-
-    path = params_file or Path("params.yaml" if Path("params.yaml").exists() else "default")
-    return load_params(path, overrides).detect
-
-
-def _texts(postprocessing: "Postprocessing") -> list[str]:
-    """Return settings of detection as `--set` takes them."""
-    import json
-
-    return [f"detect.{name}={json.dumps(value)}" for name, value in postprocessing]
 
 
 def _find(weights: Path) -> Path:

@@ -63,3 +63,16 @@ def scenes(draw: st.DrawFn, least: int = 0, least_found: int = 0, apart: bool = 
 
 def overlap(a: tuple, b: tuple) -> float:
     return float(boxes.iou(np.array([a], float), np.array([b], float))[0, 0])
+
+
+def perfect(objects: Objects) -> Scored:
+    """Return a detection of each object, the last with the highest score."""
+    return Scored(objects.images, objects.boxes, np.linspace(0.1, 0.9, len(objects.images)), objects.labels)
+
+
+def reorder(scene: tuple[Objects, Scored], order: list[int]) -> tuple[Objects, Scored]:
+    """Return the scene with its images in another order."""
+    objects, detections = scene
+    rename = np.array(order)
+    renamed = objects._replace(images=rename[objects.images])
+    return renamed, detections._replace(images=rename[detections.images])

@@ -43,25 +43,6 @@ def bootstrap(
     return values
 
 
-def paired_bootstrap(
-    objects: Objects,
-    first: SplitDetections,
-    second: SplitDetections,
-    iou_threshold: float,
-    draws: int = 1000,
-    seed: int = 1,
-) -> np.ndarray:
-    """Return the AP of `second` minus that of `first` in the same draws, as `bootstrap` does.
-
-    Raises:
-        ValueError: they are not of the same pictures and classes in the same order.
-    """
-    if (first.image_ids, first.class_names) != (second.image_ids, second.class_names):
-        raise ValueError("detections are not of the same images and classes in the same order")
-    before, after = (bootstrap(objects, each, iou_threshold, draws, seed) for each in (first, second))
-    return after - before
-
-
 def interval(values: np.ndarray, level: float = 0.95) -> np.ndarray:
     """Return the percentile interval over draws, (2, ...) of values (draws, ...), without NaN; all NaN: NaN."""
     flat = values.reshape(len(values), -1)

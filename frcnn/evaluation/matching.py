@@ -1,4 +1,4 @@
-"""Decide which detections of one class found an object: the devkit's way and the reference implementation's.
+"""Decide which detections found an object: the devkit's way, the reference implementation's, and by IoU alone.
 
 D detections, O objects (ground truth), P pairs of a detection and an object of the same image, by descending score of
 the detections, then in the objects' order. Everything is decided for all images at once.

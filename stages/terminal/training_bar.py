@@ -8,8 +8,8 @@ from rich.live import Live
 from rich.text import Text
 
 from frcnn.distributed import is_main
-from frcnn.learning_curves import TrainingLines
 from frcnn.training.loop import Job, Report
+from frcnn.training_lines import TrainingLines
 
 from .console import error_console, progress
 

@@ -38,7 +38,7 @@ ROOMS = (
     ("frameworks",),
     ("anchor_labeling", "split_detection", "predictor"),
     ("training",),
-    ("importing", "profiling", "advice", "learning_curves"),
+    ("importing", "profiling", "advice", "learning_curves", "training_lines"),
     ("report/page",),
     ("loading",),
     ("workflow",),

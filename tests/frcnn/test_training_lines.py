@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from frcnn import learning_curves
+from frcnn import training_lines
 from frcnn.detector.config import LOSSES
 from frcnn.training.loop import Report
 
@@ -20,8 +20,8 @@ def report(step: int) -> Report:
 def test_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     now = 0.0
-    monkeypatch.setattr(learning_curves, "time", SimpleNamespace(monotonic=lambda: now))
-    lines = learning_curves.TrainingLines(JOB, said.append)
+    monkeypatch.setattr(training_lines, "time", SimpleNamespace(monotonic=lambda: now))
+    lines = training_lines.TrainingLines(JOB, said.append)
     for step in range(1, 51):  # two seconds a step, four images each
         now += 2
         lines.on_step(report(step))

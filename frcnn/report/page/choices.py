@@ -9,7 +9,7 @@ from frcnn.boxes import area
 from frcnn.evaluation.picture_errors import ap_lost, telling_errors
 from frcnn.evaluation.suspicious import Suspicion
 from frcnn.params import Render
-from frcnn.report.page.judged import Judged
+from frcnn.report.page.outcomes import Outcomes
 from frcnn.report.renders import random_order
 
 GROUPS = {
@@ -38,9 +38,9 @@ class Chosen:
             self.reasons.setdefault(image, []).append((group, reason))
 
 
-def choose(judged: Judged, suspicions: Sequence[Suspicion], iou_threshold: float, render: Render) -> Chosen:
+def choose(outcomes: Outcomes, suspicions: Sequence[Suspicion], iou_threshold: float, render: Render) -> Chosen:
     """Choose pictures for each group but `matrix`."""
-    chosen, objects, detections = Chosen(), judged.objects, judged.detections
+    chosen, objects, detections = Chosen(), outcomes.objects, outcomes.detections
     lost = ap_lost(objects, detections, iou_threshold)
     for image in np.argsort(-lost, kind="stable")[:EACH]:
         if lost[image] > LEAST_LOSS:
@@ -49,12 +49,12 @@ def choose(judged: Judged, suspicions: Sequence[Suspicion], iou_threshold: float
     for group, rows, words in (
         ("alarm", telling.false_alarms, "false alarm"), ("near", telling.near_misses, "near miss")
     ):  # fmt: skip
-        for row in rows[judged.detection_steps[rows] >= judged.best][:EACH]:
-            chosen.add(group, int(owner[row]), f"{words}: {_name(judged, detections.labels[row])} "
+        for row in rows[outcomes.detection_steps[rows] >= outcomes.best][:EACH]:
+            chosen.add(group, int(owner[row]), f"{words}: {_name(outcomes, detections.labels[row])} "
                        f"{detections.scores[row]:.2f}")  # fmt: skip
-    _choose_missed(chosen, judged)
+    _choose_missed(chosen, outcomes)
     for each in suspicions[:EACH]:
-        chosen.add("suspicious", each.image, f"{each.kind}: {_name(judged, each.label)}")
+        chosen.add("suspicious", each.image, f"{each.kind}: {_name(outcomes, each.label)}")
     for image in random_order(len(detections.image_ids), render.seed)[: render.images]:
         chosen.add("random", image, "random")
     return chosen
@@ -69,17 +69,17 @@ def choose_for_cells(chosen: Chosen, counts: np.ndarray, images: Mapping[str, Se
             chosen.add("matrix", of_cell[0], "from the confusion matrix")
 
 
-def _choose_missed(chosen: Chosen, judged: Judged) -> None:
+def _choose_missed(chosen: Chosen, outcomes: Outcomes) -> None:
     """Choose objects that are missed at the best score: the largest of each size."""
-    objects = judged.objects
-    missed = np.flatnonzero(~objects.difficult & (judged.object_steps < judged.best))
+    objects = outcomes.objects
+    missed = np.flatnonzero(~objects.difficult & (outcomes.object_steps < outcomes.best))
     areas = area(objects.boxes)
     missed, above = missed[np.argsort(-areas[missed], kind="stable")], np.inf
     for size, least in SIZES.items():
         for row in missed[(areas[missed] >= least) & (areas[missed] < above)][: EACH // 2]:
-            chosen.add("missed", int(objects.images[row]), f"missed, {size}: {_name(judged, objects.labels[row])}")
+            chosen.add("missed", int(objects.images[row]), f"missed, {size}: {_name(outcomes, objects.labels[row])}")
         above = least
 
 
-def _name(judged: Judged, label: int) -> str:
-    return judged.names[label - 1]
+def _name(outcomes: Outcomes, label: int) -> str:
+    return outcomes.names[label - 1]

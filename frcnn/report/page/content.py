@@ -15,7 +15,7 @@ from frcnn.errors import UserError
 from frcnn.evaluation.bootstrap import bootstrap
 from frcnn.evaluation.confusion import Confusion, confusion
 from frcnn.evaluation.error_types import TYPES, ErrorTypes, error_types
-from frcnn.evaluation.score_curves import mean_score_curve, score_curve, threshold_below
+from frcnn.evaluation.score_curves import ScoreCurve, mean_score_curve, score_curve, threshold_below
 from frcnn.evaluation.suspicious import Suspicion, suspicious
 from frcnn.evaluation.voc_ap import ClassResult, Objects, evaluate_arrays, mean_ap, objects_of
 from frcnn.messages import first_line
@@ -25,9 +25,9 @@ from frcnn.report.page.charts import Chart, charts_of
 from frcnn.report.page.choices import Chosen, choose, choose_for_cells
 from frcnn.report.page.class_table import Row, class_rows, mean_row
 from frcnn.report.page.gallery import Picture, draw_pictures
-from frcnn.report.page.judged import Judged, judge
 from frcnn.report.page.matrix import Matrix, images_of_cells, matrix_of
 from frcnn.report.page.origin import Origin
+from frcnn.report.page.outcomes import Outcomes, outcomes_of
 from frcnn.report.page.thresholds import Thresholds, thresholds_of
 
 DRAWS = 1000  # of the bootstrap
@@ -88,6 +88,8 @@ class Measured:
 
     Attributes:
         results, objects, detections: of the split.
+        curves: rates over the score, of each class.
+        mean: those of all classes together.
         draws: AP of the bootstrap (draws, C, 3).
         thresholds: which the page offers.
         defined: whether there is a score of the best F1, which is then the threshold at first.
@@ -97,12 +99,14 @@ class Measured:
         confusion: at the threshold at first.
         errors: at every score.
         suspicions: at that threshold.
-        judged: what became of each detection.
+        outcomes: what became of each detection.
     """
 
     results: list[ClassResult]
     objects: Objects
     detections: SplitDetections
+    curves: list[ScoreCurve]
+    mean: ScoreCurve
     draws: np.ndarray
     thresholds: Thresholds
     defined: bool
@@ -112,7 +116,7 @@ class Measured:
     confusion: Confusion
     errors: ErrorTypes
     suspicions: list[Suspicion]
-    judged: Judged
+    outcomes: Outcomes
 
     @property
     def score(self) -> float:
@@ -147,6 +151,8 @@ def measure(annotations: Sequence[Annotation], detections: SplitDetections, iou_
         results,
         objects,
         detections,
+        curves,
+        mean,
         draws,
         thresholds,
         defined,
@@ -156,7 +162,7 @@ def measure(annotations: Sequence[Annotation], detections: SplitDetections, iou_
         confusion(objects, detections, score, iou_threshold),
         error_types(objects, detections, iou_threshold),
         suspicious(objects, detections, score, iou_threshold),
-        judge(objects, detections, thresholds, iou_threshold),
+        outcomes_of(objects, detections, thresholds, iou_threshold),
     )
 
 
@@ -180,10 +186,10 @@ def gather(
         UserError: a picture cannot be read.
     """
     threshold = params.evaluate.iou_threshold
-    chosen = choose(measured.judged, measured.suspicions, threshold, params.render)
-    cells = images_of_cells(measured.confusion, measured.judged)
+    chosen = choose(measured.outcomes, measured.suspicions, threshold, params.render)
+    cells = images_of_cells(measured.confusion, measured.outcomes)
     choose_for_cells(chosen, measured.confusion.counts, cells)
-    shown = _shown(measured.judged, annotations, chosen, cells)
+    shown = _shown(measured.outcomes, annotations, chosen, cells)
     names = measured.detections.class_names
     matrix = matrix_of(measured.confusion.counts, names, cells, list(chosen.reasons))
     pairs = partial(_pairs, measured, annotations, comparison, threshold)
@@ -225,14 +231,14 @@ def error_kinds(measured: Measured) -> list[ErrorKind]:
 
 
 def _shown(
-    judged: Judged, annotations: Sequence[Annotation], chosen: Chosen, cells: Mapping[str, Sequence[int]]
+    outcomes: Outcomes, annotations: Sequence[Annotation], chosen: Chosen, cells: Mapping[str, Sequence[int]]
 ) -> list[Shown]:
     of_image: dict[int, list[str]] = {}
     for key, images in cells.items():
         for image in dict.fromkeys(images):
             of_image.setdefault(image, []).append(key)
     shown = []
-    for picture in draw_pictures(judged, annotations, chosen.reasons):
+    for picture in draw_pictures(outcomes, annotations, chosen.reasons):
         pairs = chosen.reasons[picture.index]
         labels = sorted({box.label for box in picture.boxes})
         objects = sum(box.state in ("object", "difficult") for box in picture.boxes)
@@ -259,6 +265,6 @@ def _pairs(
 ) -> list[Pair]:
     if comparison is None or comparison.detections is None:
         return []
-    before = judge(measured.objects, comparison.detections, measured.thresholds, threshold)
-    both = (draw_pictures(judged, annotations, images) for judged in (before, measured.judged))
+    before = outcomes_of(measured.objects, comparison.detections, measured.thresholds, threshold)
+    both = (draw_pictures(outcomes, annotations, images) for outcomes in (before, measured.outcomes))
     return [Pair(old, new, float(comparison.gains[new.index])) for old, new in zip(*both, strict=True)]

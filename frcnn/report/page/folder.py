@@ -12,7 +12,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from frcnn.evaluation.confusion import BACKGROUND
-from frcnn.evaluation.score_curves import mean_score_curve, score_curve
 from frcnn.evaluation.suspicious import suspicious_table
 from frcnn.evaluation.tables import text_cell
 from frcnn.evaluation.voc_ap import RULES
@@ -96,8 +95,8 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def _score_curves(measured: Measured) -> Figure:
-    figure, mean = _figure(9, 3.2), mean_score_curve(measured.results)
-    curves = [score_curve(result) for result in measured.results if result.objects]
+    figure, mean = _figure(9, 3.2), measured.mean
+    curves = [curve for curve, result in zip(measured.curves, measured.results, strict=True) if result.objects]
     for axes, key in zip(figure.subplots(1, 3), ("f1", "precision", "recall"), strict=True):
         for curve in curves:
             axes.plot(curve.scores, getattr(curve, key), color="0.75", lw=0.8)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from frcnn.data.voc.annotation import Annotation
 from frcnn.data.voc.pictures import read_picture
-from frcnn.report.page.judged import Judged
+from frcnn.report.page.outcomes import Outcomes
 
 SIDE = 480  # px, longer side of a picture on the page
 MOST_BOXES = 100  # of each kind in a picture
@@ -52,39 +52,39 @@ class Picture:
     jpeg: str
 
 
-def draw_pictures(judged: Judged, annotations: Sequence[Annotation], chosen: Iterable[int]) -> list[Picture]:
+def draw_pictures(outcomes: Outcomes, annotations: Sequence[Annotation], chosen: Iterable[int]) -> list[Picture]:
     """Return the chosen pictures, indices of images.
 
     Raises:
         UserError: a picture cannot be read.
     """
     with ThreadPoolExecutor() as pool:
-        return list(pool.map(lambda index: _picture(judged, annotations[index], index), chosen))
+        return list(pool.map(lambda index: _picture(outcomes, annotations[index], index), chosen))
 
 
-def _picture(judged: Judged, annotation: Annotation, index: int) -> Picture:
+def _picture(outcomes: Outcomes, annotation: Annotation, index: int) -> Picture:
     scale = min(1.0, SIDE / max(annotation.width, annotation.height))
     size = max(1, round(annotation.width * scale)), max(1, round(annotation.height * scale))
     image = Image.fromarray(read_picture(annotation.path))
     small = image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3) if scale < 1 else image
-    return Picture(index, annotation.image_id, *size, _boxes(judged, index, scale, size), _jpeg(small))
+    return Picture(index, annotation.image_id, *size, _boxes(outcomes, index, scale, size), _jpeg(small))
 
 
-def _boxes(judged: Judged, index: int, scale: float, size: tuple[int, int]) -> list[Box]:
+def _boxes(outcomes: Outcomes, index: int, scale: float, size: tuple[int, int]) -> list[Box]:
     """Return objects and detections; only the texts that are shown at first hide none of each other."""
-    objects, detections = judged.objects, judged.detections
+    objects, detections = outcomes.objects, outcomes.detections
     rows = np.arange(*detections.offsets[index : index + 2])
     rows = rows[np.argsort(-detections.scores[rows], kind="stable")][:MOST_BOXES]
     rough = []
     for row in rows:
-        text = f"{judged.names[detections.labels[row] - 1]} {detections.scores[row]:.2f}"
-        state, step = judged.states[row], int(judged.detection_steps[row])
+        text = f"{outcomes.names[detections.labels[row] - 1]} {detections.scores[row]:.2f}"
+        state, step = outcomes.states[row], int(outcomes.detection_steps[row])
         mark = "✗ " if state == "wrong" else ""
-        rough.append((step < judged.best, detections.labels[row], state, step, detections.boxes[row], mark + text))
+        rough.append((step < outcomes.best, detections.labels[row], state, step, detections.boxes[row], mark + text))
     for row in np.flatnonzero(objects.images == index)[:MOST_BOXES]:
-        state, step = "difficult" if objects.difficult[row] else "object", int(judged.object_steps[row])
-        text = f"missed {judged.names[objects.labels[row] - 1]}"
-        rough.append((step >= judged.best, objects.labels[row], state, step, objects.boxes[row], text))
+        state, step = "difficult" if objects.difficult[row] else "object", int(outcomes.object_steps[row])
+        text = f"missed {outcomes.names[objects.labels[row] - 1]}"
+        rough.append((step >= outcomes.best, objects.labels[row], state, step, objects.boxes[row], text))
     boxes, taken = [], list[Place]()
     for later, label, state, step, corners, text in sorted(rough, key=lambda each: each[0]):
         x1, y1, x2, y2 = (float(value) * scale for value in corners)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from frcnn.evaluation.confusion import BACKGROUND, Confusion
-from frcnn.report.page.judged import Judged
+from frcnn.report.page.outcomes import Outcomes
 
 MOST_CLASSES = 40  # in the matrix: those with the most confusions
 
@@ -31,18 +31,18 @@ class Matrix:
     hidden: int
 
 
-def images_of_cells(events: Confusion, judged: Judged) -> dict[str, list[int]]:
+def images_of_cells(events: Confusion, outcomes: Outcomes) -> dict[str, list[int]]:
     """Return the images of each cell's events, the highest scores first, then the largest missed objects."""
     with_detection = events.detections >= 0
     images = np.where(
         with_detection,
-        np.append(judged.detections.image_index, -1)[events.detections],
-        np.append(judged.objects.images, -1)[events.objects],
+        np.append(outcomes.detections.image_index, -1)[events.detections],
+        np.append(outcomes.objects.images, -1)[events.objects],
     )
-    sides = judged.objects.boxes[:, 2:] - judged.objects.boxes[:, :2]
+    sides = outcomes.objects.boxes[:, 2:] - outcomes.objects.boxes[:, :2]
     importance = np.where(
         with_detection,
-        np.append(judged.detections.scores, 0)[events.detections],
+        np.append(outcomes.detections.scores, 0)[events.detections],
         np.append(sides.prod(1), 0)[events.objects],
     )
     cells: dict[str, list[int]] = {}

@@ -1,6 +1,5 @@
 """What a detector was made from: data, parameters and weights, as far as files record it."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 from frcnn.advice.figures import Figures, figures_of
 from frcnn.data.voc.annotation import Annotation
 from frcnn.detections.detections import SplitDetections
+from frcnn.detector.weights_file import read_header
 from frcnn.files import sha256_file
 from frcnn.messages import shorten
 from frcnn.params import PRESETS, Params, load_params, to_dict
@@ -95,9 +95,7 @@ def _header(weights: Path, detections: SplitDetections) -> dict[str, Any]:
     made_by = detections.provenance.get("weights")
     if not made_by or not weights.is_file() or sha256_file(weights) != made_by:
         return {}
-    with weights.open("rb") as file:
-        text = file.read(int.from_bytes(file.read(8), "little"))
-    return json.loads(json.loads(text)["__metadata__"]["frcnn"])
+    return read_header(weights)
 
 
 def _facts(detections: SplitDetections, header: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -15,7 +15,7 @@ from frcnn.evaluation.voc_ap import (
 )
 from tests.flat_detections import Scored
 from tests.flat_detections import judge as judge_arrays
-from tests.scenes import ALWAYS, NAMES, box, objects_of, overlap, scenes, scored_of, truth
+from tests.scenes import ALWAYS, NAMES, box, objects_of, overlap, perfect, scenes, scored_of, truth
 
 DEVKIT = ("voc07", "area")
 ROUNDING = 1e-9
@@ -63,7 +63,7 @@ def test_bounds(scene: tuple[Objects, Scored], iou_threshold: float) -> None:
 @ALWAYS
 def test_perfect_detections_score_1(objects: Objects, iou_threshold: float) -> None:
     """Also where objects crowd: each detection lies on its own."""
-    detections = Scored(objects.images, objects.boxes, np.linspace(0.1, 0.9, len(objects.images)), objects.labels)
+    detections = perfect(objects)
     for result in judge(objects, detections, iou_threshold):
         if result.objects:
             assert result.recall == 1
@@ -74,8 +74,7 @@ def test_perfect_detections_score_1(objects: Objects, iou_threshold: float) -> N
 @ALWAYS
 def test_perfect_detections_of_objects_that_lie_apart_score_1_by_every_rule(objects: Objects) -> None:
     easy = Objects(*(values[~objects.difficult] for values in objects))
-    detections = Scored(easy.images, easy.boxes, np.linspace(0.1, 0.9, len(easy.images)), easy.labels)
-    np.testing.assert_allclose(aps(objects, detections)[np.unique(easy.labels) - 1], 1)
+    np.testing.assert_allclose(aps(objects, perfect(easy))[np.unique(easy.labels) - 1], 1)
 
 
 @given(scenes(least=1, apart=True), st.data())

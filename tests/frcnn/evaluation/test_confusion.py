@@ -9,7 +9,7 @@ from frcnn.evaluation.confusion import Confusion, confusion
 from frcnn.evaluation.tables import confusion_table
 from frcnn.evaluation.voc_ap import Objects
 from tests.flat_detections import Scored, by_image, judge, objects_of, scored_of
-from tests.scenes import ALWAYS, IMAGES, NAMES, scenes, truth
+from tests.scenes import ALWAYS, IMAGES, NAMES, perfect, reorder, scenes, truth
 
 ONE, SHIFTED, FURTHER, AWAY = [0, 0, 10, 10], [1, 0, 11, 10], [2, 0, 12, 10], [50, 50, 60, 60]
 
@@ -113,8 +113,7 @@ def test_sums(scene: tuple[Objects, Scored], sixteenths: int, iou_threshold: flo
 @given(truth())
 @ALWAYS
 def test_perfect_detections_give_the_identity(objects: Objects) -> None:
-    scores = np.linspace(0.1, 0.9, len(objects.images))
-    found = confuse(objects, Scored(objects.images, objects.boxes, scores, objects.labels))
+    found = confuse(objects, perfect(objects))
     easy = np.bincount(objects.labels[~objects.difficult] - 1, minlength=2)
     assert found.counts.tolist() == np.diag([*easy, 0]).tolist()
 
@@ -122,8 +121,5 @@ def test_perfect_detections_give_the_identity(objects: Objects) -> None:
 @given(scenes(), st.permutations(range(IMAGES)))
 @ALWAYS
 def test_the_order_of_pictures_does_not_count(scene: tuple[Objects, Scored], order: list[int]) -> None:
-    objects, detections = scene
-    rename = np.array(order)
-    renamed = objects._replace(images=rename[objects.images])
-    other = confuse(renamed, detections._replace(images=rename[detections.images]), 0.3)
-    assert (other.counts == confuse(objects, detections, 0.3).counts).all()
+    other = confuse(*reorder(scene, order), 0.3)
+    assert (other.counts == confuse(*scene, 0.3).counts).all()

@@ -9,7 +9,7 @@ from frcnn.boxes import iou
 from frcnn.evaluation.error_types import NONE, TYPES, ErrorTypes, error_types
 from frcnn.evaluation.voc_ap import Objects, mean_ap
 from tests.flat_detections import Scored, by_image, judge, objects_of, scored_of
-from tests.scenes import ALWAYS, IMAGES, NAMES, scenes, truth
+from tests.scenes import ALWAYS, IMAGES, NAMES, perfect, reorder, scenes, truth
 
 ONE, PART, SLICE, TOUCHING = (
     [0, 0, 10, 10],
@@ -205,8 +205,7 @@ def test_every_error_has_the_type_of_its_definition_and_removing_it_never_lowers
 @given(truth(least=1))
 @ALWAYS
 def test_perfect_detections_have_no_error(objects: Objects) -> None:
-    scores = np.linspace(0.1, 0.9, len(objects.images))
-    found = types_of(objects, Scored(objects.images, objects.boxes, scores, objects.labels))
+    found = types_of(objects, perfect(objects))
     assert (found.types == NONE).all()
     assert not found.missed.any()
     assert found.cost == pytest.approx(dict.fromkeys(found.cost, 0))
@@ -215,8 +214,5 @@ def test_perfect_detections_have_no_error(objects: Objects) -> None:
 @given(scenes(), st.permutations(range(IMAGES)))
 @ALWAYS
 def test_the_order_of_pictures_does_not_count(scene: tuple[Objects, Scored], order: list[int]) -> None:
-    objects, detections = scene
-    rename = np.array(order)
-    renamed = objects._replace(images=rename[objects.images])
-    other = types_of(renamed, detections._replace(images=rename[detections.images]))
-    assert other.cost == pytest.approx(types_of(objects, detections).cost, nan_ok=True)
+    other = types_of(*reorder(scene, order))
+    assert other.cost == pytest.approx(types_of(*scene).cost, nan_ok=True)

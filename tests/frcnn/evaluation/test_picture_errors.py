@@ -10,7 +10,7 @@ from frcnn.evaluation.picture_errors import ap_lost, telling_errors
 from frcnn.evaluation.split_matching import match_split
 from frcnn.evaluation.voc_ap import Objects, mean_ap
 from tests.flat_detections import Scored, by_image, judge, objects_of, scored_of
-from tests.scenes import ALWAYS, IMAGES, NAMES, scenes, truth
+from tests.scenes import ALWAYS, IMAGES, NAMES, perfect, reorder, scenes, truth
 
 ONE, PART, TWO, AWAY = [0, 0, 10, 10], [0, 0, 10, 4], [20, 0, 40, 20], [50, 50, 60, 60]
 
@@ -80,8 +80,7 @@ def test_arrays_in_parts_give_the_same(scene: tuple[Objects, Scored]) -> None:
 @given(truth())
 @ALWAYS
 def test_perfect_detections_lose_nothing(objects: Objects) -> None:
-    scores = np.linspace(0.1, 0.9, len(objects.images))
-    detections = Scored(objects.images, objects.boxes, scores, objects.labels)
+    detections = perfect(objects)
     assert lost(objects, detections) == pytest.approx(np.zeros(IMAGES))
     for indices in telling_errors(objects, by_image(detections, NAMES, IMAGES), 0.5):
         assert not len(indices)
@@ -90,11 +89,7 @@ def test_perfect_detections_lose_nothing(objects: Objects) -> None:
 @given(scenes(least=1), st.permutations(range(IMAGES)))
 @ALWAYS
 def test_the_order_of_pictures_does_not_count(scene: tuple[Objects, Scored], order: list[int]) -> None:
-    objects, detections = scene
-    rename = np.array(order)
-    renamed = objects._replace(images=rename[objects.images])
-    other = lost(renamed, detections._replace(images=rename[detections.images]))
-    np.testing.assert_allclose(other[rename], lost(objects, detections))
+    np.testing.assert_allclose(lost(*reorder(scene, order))[np.array(order)], lost(*scene))
 
 
 def test_telling_errors_and_their_order() -> None:

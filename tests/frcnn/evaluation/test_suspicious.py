@@ -9,7 +9,7 @@ from hypothesis import given
 from frcnn.evaluation.suspicious import suspicious, suspicious_table
 from frcnn.evaluation.voc_ap import Objects
 from tests.flat_detections import Scored, by_image, objects_of, scored_of
-from tests.scenes import ALWAYS, IMAGES, NAMES, scenes, truth
+from tests.scenes import ALWAYS, IMAGES, NAMES, perfect, scenes, truth
 
 ONE, PART, TOUCHING, TWO, AWAY = [0, 0, 10, 10], [0, 0, 10, 4], [0, 0, 10, 2], [20, 0, 40, 20], [50, 50, 60, 60]
 OBJECTS = objects_of(
@@ -68,8 +68,7 @@ def test_table_counts_objects_of_a_picture_from_1() -> None:
 @given(truth())
 @ALWAYS
 def test_perfect_detections_leave_nothing_suspicious(objects: Objects) -> None:
-    scores = np.linspace(0.1, 0.9, len(objects.images))
-    detections = Scored(objects.images, objects.boxes, scores, objects.labels)
+    detections = perfect(objects)
     assert suspicious(objects, by_image(detections, NAMES, IMAGES), 0.0) == []
 
 

@@ -15,7 +15,7 @@ STATES = {FOUND: "found", WRONG: "wrong", IGNORED: "ignored"}
 
 
 @dataclass(frozen=True)
-class Judged:
+class Outcomes:
     """D detections on N images and their O objects.
 
     Attributes:
@@ -38,11 +38,13 @@ class Judged:
         return self.detections.class_names
 
 
-def judge(objects: Objects, detections: SplitDetections, thresholds: Thresholds, iou_threshold: float) -> Judged:
+def outcomes_of(
+    objects: Objects, detections: SplitDetections, thresholds: Thresholds, iou_threshold: float
+) -> Outcomes:
     """Return what became of detections of any score, and of the objects."""
     matching = match_split(objects, detections, iou_threshold)
     found = np.flatnonzero(matching.object >= 0)
     steps, object_steps = thresholds.steps_of(detections.scores), np.full(len(objects.labels), -1)
     object_steps[matching.object[found]] = steps[found]
     states = [STATES[each] for each in matching.verdict.tolist()]
-    return Judged(objects, detections, states, steps, object_steps, thresholds.best)
+    return Outcomes(objects, detections, states, steps, object_steps, thresholds.best)
