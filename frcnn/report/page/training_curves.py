@@ -64,7 +64,8 @@ def _draw(axes: Axes, logs: Sequence[pd.DataFrame], ends: Sequence[int], name: s
     points = pd.concat([log[["step", name]].dropna() for log in shifted if name in log])
     style = "o-" if name.startswith("val_") or len(points) == 1 else "-"
     width = 1 if name.startswith("loss_") else 1.8
-    axes.plot(points["step"], points[name], style, color=f"C{index}", lw=width, ms=3.5, label=name)
+    drawn = "steps-pre" if name == "learning_rate" else "default"  # a row has the rate of the steps before it
+    axes.plot(points["step"], points[name], style, drawstyle=drawn, color=f"C{index}", lw=width, ms=3.5, label=name)
 
 
 def _decorate(axes: Axes, title: str, ends: Sequence[int], phases: Sequence[int]) -> None:
