@@ -124,9 +124,7 @@ def score(weights: Path, annotations: Sequence[Annotation], params: Params) -> f
     return mean_ap(evaluate(annotations, detections, params.evaluate.iou_threshold), "voc07")
 
 
-def detect_all(
-    annotations: Sequence[Annotation], class_names: Sequence[str], size: int, find: Find
-) -> SplitDetections:
+def detect_all(annotations: Sequence[Annotation], class_names: Sequence[str], size: int, find: Find) -> SplitDetections:
     """Return what is found in pictures, so many at a time."""
     found: list[Detections] = []
     for first in range(0, len(annotations), size):

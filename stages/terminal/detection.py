@@ -9,9 +9,7 @@ if TYPE_CHECKING:
     from frcnn.params.training import Postprocessing
 
 
-def detection_settings(
-    params_file: Path | None, overrides: list[str], own: "Postprocessing | None" = None
-) -> "Detect":
+def detection_settings(params_file: Path | None, overrides: list[str], own: "Postprocessing | None" = None) -> "Detect":
     """Return the section `detect` of a parameter file, or of params.yaml, or the defaults where there is none.
 
     Args:
