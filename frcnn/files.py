@@ -1,11 +1,13 @@
 """Write files and folders whole or not at all, hold locks, and name content by a digest."""
 
 import errno
-import fcntl
 import glob
 import hashlib
+import math
 import os
 import shutil
+import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -16,6 +18,7 @@ import filelock
 from frcnn.errors import UserError
 
 FLUSHES = 16  # at once: a file system writes many with hardly more work than one
+DAY = 24 * 60 * 60  # seconds
 _cleaned: set[Path] = set()  # folders that this process looked through for files of killed runs
 
 
@@ -37,13 +40,13 @@ def atomic_path(path: Path, durable: bool = False) -> Iterator[Path]:
     temporary = path.with_name(f".frcnn-{_unique()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _writing_in(path.parent) as folder:
+        with _writing_in(path.parent):
             yield temporary
             if durable:
                 _flush(temporary)
             temporary.replace(path)
             if durable:
-                _flush(folder)
+                _flush(path.parent)
     except OSError as error:
         raise _cannot_be_written(path, error) from error
     finally:
@@ -86,7 +89,10 @@ def atomic_folder(folder: Path, marker: str) -> Iterator[Path]:
     except OSError as error:
         raise _cannot_be_written(folder, error) from error
     except UserError as error:  # names of scratch files mean nothing to the user
-        lines = (str(line).replace(f"{scratch}/new", str(folder)).replace(f"{scratch}/", "") for line in error.args)
+        lines = (
+            str(line).replace(str(scratch / "new"), str(folder)).replace(f"{scratch}{os.sep}", "")
+            for line in error.args
+        )
         raise UserError(*lines) from error
 
 
@@ -183,38 +189,52 @@ def _clear_up(folder: Path) -> None:
 
 
 @contextmanager
-def _writing_in(folder: Path) -> Iterator[int]:
-    """Hold the folder, together with others that write in it, and yield its descriptor.
+def _writing_in(folder: Path) -> Iterator[None]:
+    """Hold the folder, together with others that write in it; remove what killed runs left there.
 
     The lock is on the folder itself, so that it leaves no file. Where it is not to be had (some network drives),
-    nothing is removed.
+    nothing is removed. Windows has no such lock: there a day must have passed.
     """
+    if not hasattr(os, "O_DIRECTORY"):
+        with suppress(OSError):
+            _remove_abandoned(folder, time.time() - DAY)
+        yield
+        return
+    import fcntl
+
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         with suppress(OSError):
-            if (place := folder.resolve()) not in _cleaned:
+            if folder.resolve() not in _cleaned:
                 with suppress(BlockingIOError):  # somebody writes
                     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    for abandoned in folder.glob(".frcnn-*.tmp"):
-                        abandoned.unlink()
-                    _cleaned.add(place)
+                    _remove_abandoned(folder)
             fcntl.flock(descriptor, fcntl.LOCK_SH)
-        yield descriptor
+        yield
     finally:
         os.close(descriptor)
 
 
-def _flush(what: Path | int) -> None:
-    """Have a file, or a folder by its descriptor, written to the disk."""
-    descriptor = what if isinstance(what, int) else os.open(what, os.O_RDONLY)
+def _remove_abandoned(folder: Path, before: float = math.inf) -> None:
+    """Remove temporary files that were last changed before a time, in seconds since 1970."""
+    for abandoned in folder.glob(".frcnn-*.tmp"):
+        if abandoned.stat().st_mtime < before:
+            abandoned.unlink()
+    _cleaned.add(folder.resolve())
+
+
+def _flush(what: Path) -> None:
+    """Have a file or a folder written to the disk; Windows does that for folders by itself."""
+    if sys.platform == "win32" and what.is_dir():
+        return
+    descriptor = os.open(what, os.O_RDWR if sys.platform == "win32" else os.O_RDONLY)
     try:
         os.fsync(descriptor)
     except OSError as error:
         if error.errno != errno.EINVAL:  # a file system without this for folders
             raise
     finally:
-        if descriptor is not what:
-            os.close(descriptor)
+        os.close(descriptor)
 
 
 def _flush_all(folder: Path) -> None:

@@ -35,7 +35,9 @@ def recorder(path: Path, validated: bool, tensorboard: Path | None = None) -> Ca
 
     def record(rows: list[Row], epoch_ended: bool) -> None:
         columns = [name for name in COLUMNS if validated or not name.startswith("val_")]
-        write_text(path.with_suffix(".csv"), pd.DataFrame(rows, columns=columns).to_csv(index=False))
+        write_text(
+            path.with_suffix(".csv"), pd.DataFrame(rows, columns=columns).to_csv(index=False, lineterminator="\n")
+        )
         if epoch_ended:
             draw_rows(path.with_suffix(".png"), rows)
         write_scalars(rows)

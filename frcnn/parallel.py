@@ -10,7 +10,7 @@ from functools import partial
 from multiprocessing import parent_process
 from multiprocessing.context import SpawnContext, SpawnProcess
 
-SIGNALS = {signal.SIGINT, signal.SIGTERM}
+from frcnn.signals import held_back, let_through
 
 
 class _Process(SpawnProcess):
@@ -18,11 +18,8 @@ class _Process(SpawnProcess):
 
     def start(self) -> None:
         """Start with signals held back."""
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-        try:
+        with held_back():
             super().start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class _Context(SpawnContext):
@@ -48,7 +45,8 @@ def mapper(workers: int, chunksize: int = 16) -> Iterator[Callable]:
 
 def _depend_on_parent() -> None:
     """End by SIGTERM, and when the process that maps has ended, even if that was killed."""
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    let_through([signal.SIGTERM])
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

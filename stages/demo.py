@@ -19,7 +19,8 @@ MARKER = ".frcnn-demo"  # tells a demo folder from any other DVC project
 DVC = """
 import os, signal, sys
 signal.signal(signal.SIGINT, lambda number, frame: os._exit(130))
-signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
+from frcnn.signals import let_through
+let_through()
 from dvc.cli import main
 signal.signal(signal.SIGINT, signal.default_int_handler)
 code = main(sys.argv[1:])

@@ -1,7 +1,6 @@
 """Time a training step: reads the request of `frcnn.advice.timing` from stdin, answers with a JSON object on stdout."""
 
 import json
-import resource
 import sys
 import time
 from pathlib import Path
@@ -9,6 +8,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 
 from frcnn.anchors.label import label_annotation
@@ -51,6 +51,10 @@ def time_step(request: dict[str, Any]) -> dict[str, Any]:
 
 def _resident() -> float:
     """Return in MiB the most that this process had resident."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return float(psutil.Process().memory_info().peak_wset) / MEBIBYTE
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / MEBIBYTE if sys.platform == "darwin" else peak / 1024  # bytes there, KiB elsewhere
 

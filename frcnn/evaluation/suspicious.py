@@ -93,4 +93,8 @@ def suspicious_table(
         for each in suspicions
     ]
     columns = ["image", "kind", "object", "annotated", "detected", "score", "x1", "y1", "x2", "y2"]
-    return pd.DataFrame(rows, columns=columns).astype({"object": "Int64"}).to_csv(index=False, float_format="%.6g")
+    return (
+        pd.DataFrame(rows, columns=columns)
+        .astype({"object": "Int64"})
+        .to_csv(index=False, lineterminator="\n", float_format="%.6g")
+    )

@@ -39,7 +39,7 @@ def ap_table(results: Sequence[ClassResult], coco: Sequence[float] | None = None
     )
     if coco is not None:
         table["AP_coco"] = list(coco)
-    return table.to_csv(index=False, float_format="%.6f")
+    return table.to_csv(index=False, lineterminator="\n", float_format="%.6f")
 
 
 def curve_table(results: Sequence[ClassResult]) -> str:
@@ -51,7 +51,7 @@ def curve_table(results: Sequence[ClassResult]) -> str:
         for i in thin_curve(result)
     ]
     table = pd.DataFrame(rows, columns=["class", "recall", "precision", "score"])
-    return table.to_csv(index=False, float_format="%.6f")
+    return table.to_csv(index=False, lineterminator="\n", float_format="%.6f")
 
 
 def score_curve_table(results: Sequence[ClassResult]) -> str:
@@ -64,7 +64,7 @@ def score_curve_table(results: Sequence[ClassResult]) -> str:
         for rates in zip(curve.scores, curve.precision, curve.recall, curve.f1, strict=True)
     ]
     table = pd.DataFrame(rows, columns=["class", "score", "precision", "recall", "F1"])
-    return table.to_csv(index=False, float_format="%.6f")
+    return table.to_csv(index=False, lineterminator="\n", float_format="%.6f")
 
 
 def confusion_table(matrix: Confusion, class_names: Sequence[str]) -> str:
@@ -72,4 +72,4 @@ def confusion_table(matrix: Confusion, class_names: Sequence[str]) -> str:
     names = [*map(text_cell, class_names), BACKGROUND]
     order = np.lexsort((matrix.detected, matrix.truth))
     cells = np.array(names, object)[np.stack([matrix.truth[order], matrix.detected[order]], 1)]
-    return pd.DataFrame(cells, columns=["truth", "detected"]).to_csv(index=False)
+    return pd.DataFrame(cells, columns=["truth", "detected"]).to_csv(index=False, lineterminator="\n")

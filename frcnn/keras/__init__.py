@@ -21,7 +21,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # no news of itself, warning
 def _quiet() -> Iterator[None]:
     """Drop what is written to stderr: TensorFlow, while it loads, heeds no log level."""
     kept = os.dup(2)
-    with Path(os.devnull).open("w") as nowhere:
+    with Path(os.devnull).open("wb") as nowhere:
         os.dup2(nowhere.fileno(), 2)
     try:
         yield

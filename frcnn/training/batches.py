@@ -88,6 +88,8 @@ def loader(batches: EpochBatches, start: int, workers: int, pin: bool) -> DataLo
     if workers and len(os.fsencode(tempfile.gettempdir())) > LONGEST_TMPDIR:
         remedy = "set TMPDIR to a shorter path, or use --workers 0"
         raise UserError(f"{tempfile.gettempdir()}: too long a path for loading processes; {remedy}")
+    if workers and batches.source.cache and not hasattr(os, "fork"):
+        raise UserError("--cache: on Windows loading processes do not share memory; use --workers 0, or no cache")
     return DataLoader(
         batches,
         batch_size=None,

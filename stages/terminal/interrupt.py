@@ -4,17 +4,20 @@ Almost everywhere that is at once, by SystemExit, so that half-written files are
 whose state or error others would take for something else; and where SystemExit got swallowed it is raised again.
 """
 
+import _thread
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+from frcnn.signals import SIGNALS, held_back, let_through
+
 PR_SET_PDEATHSIG = 1  # Linux, prctl(2)
 ECHO = 1.0  # seconds within which a signal is the same one again: a parent of many threads dies once for each
 AGAIN = 0.1  # seconds until a stop that was not granted, or got swallowed, is tried again
@@ -28,6 +31,7 @@ class Stop:
     received: int | None = None
     since = 0.0
     held = False  # whether to note a signal only
+    alarmed = False  # whether the next call of `on_signal` is the alarm's
     raised: SystemExit | None = None
 
     def __call__(self) -> bool:
@@ -43,7 +47,7 @@ def handle_signals() -> None:
     vars(stop).clear()
     for number in SIGNALS:
         signal.signal(number, on_signal)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    let_through()
 
 
 def on_signal(number: int, frame: FrameType | None) -> None:
@@ -51,7 +55,8 @@ def on_signal(number: int, frame: FrameType | None) -> None:
 
     A later signal ends what holds the first one back: a wish to stop is granted at once, an exit is cut short.
     """
-    if number != signal.SIGALRM:
+    alarmed, stop.alarmed = stop.alarmed, False
+    if not alarmed:
         now = time.monotonic()
         if stop.received is None:
             stop.received, stop.since = number, now
@@ -62,11 +67,32 @@ def on_signal(number: int, frame: FrameType | None) -> None:
             stop.held, stop.since = False, now
     if stop.held or stop.received is None:
         return
-    signal.signal(signal.SIGALRM, on_signal)
-    signal.setitimer(signal.ITIMER_REAL, AGAIN)
+    _set_alarm()
     if not _in_whole(frame) and not _leaving():
         stop.raised = SystemExit(128 + stop.received)
         raise stop.raised
+
+
+def _set_alarm() -> None:
+    """Have `on_signal` called again soon; on Windows, which has no such timer, by a thread that simulates a Ctrl-C."""
+    if hasattr(signal, "SIGALRM"):
+        signal.signal(signal.SIGALRM, _on_alarm)
+        signal.setitimer(signal.ITIMER_REAL, AGAIN)
+    else:
+        timer = threading.Timer(AGAIN, _simulate)
+        timer.daemon = True
+        timer.start()
+
+
+def _on_alarm(number: int, frame: FrameType | None) -> None:
+    stop.alarmed = True
+    on_signal(number, frame)
+
+
+def _simulate() -> None:
+    if stop():
+        stop.alarmed = True
+        _thread.interrupt_main()
 
 
 def _in_whole(frame: FrameType | None) -> bool:
@@ -95,7 +121,8 @@ def stop_on_signal() -> Iterator[Stop]:
 
 def exit_by_signal() -> None:
     """Ignore signals from now on; if there was one, say so and exit as the shell does, whatever else happened."""
-    signal.setitimer(signal.ITIMER_REAL, 0)
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, 0)
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     if stop.received is not None:
@@ -127,8 +154,6 @@ def stop_with_parent() -> None:
 
 def start(command: list[str], environment: Mapping[str, str], **options: Any) -> subprocess.Popen[bytes]:
     """Start a process that ends with this one (Linux); signals to it wait until it calls `handle_signals`."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    try:
-        return subprocess.Popen(command, env=environment, preexec_fn=stop_with_parent, **options)
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    prepare = stop_with_parent if sys.platform == "linux" else None
+    with held_back():
+        return subprocess.Popen(command, env=environment, preexec_fn=prepare, **options)

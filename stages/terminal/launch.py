@@ -19,10 +19,11 @@ from typing import Annotated
 import typer
 
 from frcnn.errors import UserError
+from frcnn.signals import SIGNALS
 
 from .console import report_error
-from .interrupt import SIGNALS, leave, start, stop, stop_on_signal
 from .interrupt import launched as launched
+from .interrupt import leave, start, stop, stop_on_signal
 
 Nproc = Annotated[
     int, typer.Option("--nproc", min=1, metavar="N", help="Processes that share the work.", envvar="FRCNN_NPROC")
@@ -33,6 +34,7 @@ LOST_PEER = 75  # exit code of a process that ends only because another did (sys
 STOPPED = {code: 128 + number for number in SIGNALS for code in (-number, 128 + number)}
 TO_SAVE, TO_END = 600.0, 30.0  # seconds for a step and a checkpoint; for those whose peer is lost
 POLL = 0.05  # seconds
+KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # on Windows every signal that is sent kills
 
 
 def launch(processes: int, checkpoint: Path | None = None) -> None:
@@ -67,6 +69,8 @@ def launch(processes: int, checkpoint: Path | None = None) -> None:
 
 
 def _loopback() -> str:
+    if sys.platform == "win32":
+        raise UserError("--nproc: several processes need Linux or macOS; use --nproc 1, or Linux on Windows (WSL)")
     for _, name in socket.if_nameindex():
         if name in ("lo", "lo0"):  # Linux, macOS
             return name
@@ -94,7 +98,7 @@ def wait_for_all(
             if deadline is None and (stop() or any(codes.values())):
                 number, deadline = stop.received or signal.SIGTERM, time.monotonic() + (TO_SAVE if stop() else TO_END)
             elif deadline is not None and time.monotonic() > deadline:
-                number = signal.SIGKILL
+                number = KILL
             if number is not None:
                 for place in range(len(processes)):
                     if place not in codes:

@@ -12,7 +12,7 @@ from frcnn.errors import UserError
 
 from .console import say
 from .interrupt import start, stop, stop_on_signal
-from .launch import wait_for_all
+from .launch import KILL, wait_for_all
 
 
 def run_stage(stage: str, command: list[str], again: str, folder: Path = Path()) -> float:
@@ -43,8 +43,14 @@ def run_stage(stage: str, command: list[str], again: str, folder: Path = Path())
 
 
 def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:
-    """Have the process and its own stop: DVC waits for the stage after SIGINT, by SIGTERM it would die first."""
-    os.killpg(process.pid, signal.SIGKILL if number == signal.SIGKILL else signal.SIGINT)
+    """Have the process and its own stop: DVC waits for the stage after SIGINT, by SIGTERM it would die first.
+
+    On Windows there is no such group: Ctrl-C reaches all processes of the console by itself.
+    """
+    if hasattr(os, "killpg"):
+        os.killpg(process.pid, KILL if number == KILL else signal.SIGINT)
+    elif number == KILL:
+        process.kill()
 
 
 def print_results(seconds: Mapping[str, float], folder: Path = Path()) -> None:

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
+from frcnn.signals import SIGNALS
 from stages import cli
-from stages.terminal.interrupt import SIGNALS
 from tests.factories import Command
 
 

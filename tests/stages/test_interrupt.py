@@ -1,6 +1,7 @@
 """The wish to stop: one signal asks, its echo changes nothing, a later one stops at once."""
 
 import signal
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -47,3 +48,17 @@ def test_a_later_signal_stops_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(SystemExit) as left:
             signal.raise_signal(signal.SIGTERM)
     assert left.value.code == 143
+
+
+@pytest.mark.parametrize("missing", [(), ("SIGALRM", "setitimer")], ids=["POSIX", "Windows"])
+def test_a_signal_amid_an_import_is_granted_after_it(monkeypatch: pytest.MonkeyPatch, missing: tuple[str, ...]) -> None:
+    importing = iter([True, True])
+    monkeypatch.setattr(interrupt, "_in_whole", lambda frame: next(importing, False))
+    for name in missing:
+        monkeypatch.delattr(signal, name)
+    signal.raise_signal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as left:
+        for _ in range(500):
+            time.sleep(0.01)
+    assert left.value.code == 143
+    assert next(importing, None) is None

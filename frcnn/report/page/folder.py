@@ -61,7 +61,9 @@ def _tables(content: Content) -> dict[str, str]:
     names = [*map(text_cell, detections.class_names), BACKGROUND]
     tables = {
         "measures": _measures([*measured.rows, measured.total]),
-        "confusion": pd.DataFrame(measured.confusion.counts, names, names).to_csv(index_label="truth"),
+        "confusion": pd.DataFrame(measured.confusion.counts, names, names).to_csv(
+            index_label="truth", lineterminator="\n"
+        ),
         "error_types": _csv([(kind.title, kind.count, kind.cost) for kind in kinds], ["type", "count", "cost"]),
         "suspicious": suspicious_table(
             measured.suspicions, measured.objects, detections.image_ids, detections.class_names
@@ -85,7 +87,7 @@ def _measures(rows: Sequence[Row]) -> str:
 
 
 def _csv(rows: Sequence[tuple], columns: list[str]) -> str:
-    return pd.DataFrame(rows, columns=columns).to_csv(index=False, float_format="%.6f")
+    return pd.DataFrame(rows, columns=columns).to_csv(index=False, lineterminator="\n", float_format="%.6f")
 
 
 def _figure(width: float, height: float) -> Figure:
