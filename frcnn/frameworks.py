@@ -169,8 +169,8 @@ def _tensorflow(params: Params, name: str) -> Backend:
 
     if distributed.world() > 1:
         raise UserError("train.framework: tensorflow trains in one process; start it without --nproc")
-    if params.train.precision == "bf16":
-        raise UserError("train.precision: tensorflow has no bf16 here; use float32 or auto")
+    if params.train.precision in ("bf16", "fp16"):
+        raise UserError(f"train.precision: tensorflow has no {params.train.precision} here; use float32 or auto")
     if params.train.deterministic:
         raise UserError("train.deterministic: only torch can; for train.framework: tensorflow set it to false")
     device = choose_device(name)

@@ -25,7 +25,7 @@ def load(
             which is fetched at the first time.
         device: cpu, cuda, cuda:N or auto.
         framework: torch or tensorflow.
-        precision: float32, bf16 or auto.
+        precision: float32, bf16, fp16 or auto.
         score_threshold: lowest score of a detection.
         batch_size: images of a list that the network takes at a time.
 

@@ -33,12 +33,15 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
-    """Return the dtype of convolutions and matrix products for `float32`, `bf16` or `auto` (bf16 where it is fast)."""
+    """Return the dtype of convolutions and matrix products for `float32`, `bf16`, `fp16` or `auto`.
+
+    `auto` is bf16 where it is fast, else fp16 on CUDA.
+    """
     if name == "auto":
-        name = "bf16" if _fast_bf16(device) else "float32"
+        name = "bf16" if _fast_bf16(device) else "fp16" if device.type == "cuda" else "float32"
     if name == "float32" and device.type == "cuda":
         torch.backends.cudnn.allow_tf32 = False  # 10 bits of mantissa are not float32
-    return {"float32": torch.float32, "bf16": torch.bfloat16}[name]
+    return {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
 
 
 def make_deterministic() -> None:

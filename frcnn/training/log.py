@@ -21,7 +21,9 @@ class NonFiniteLoss(Exception):
 
     def with_remedy(self, phase: int) -> UserError:
         """Return what to say to a user in phase 1 or 2."""
-        return UserError(f"{self}; try a lower learning rate or train_phase{phase}.warmup_steps")
+        return UserError(
+            f"{self}; try a lower learning rate or train_phase{phase}.warmup_steps, or bf16 or float32 for fp16"
+        )
 
 
 @dataclass
