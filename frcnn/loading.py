@@ -23,7 +23,7 @@ def load(
     Args:
         weights: a weights file, or the name of a detector trained on COCO, such as coco-mobilenet (see `frcnn models`),
             which is fetched at the first time.
-        device: cpu, cuda, cuda:N or auto.
+        device: cpu, cuda, cuda:N, mps or auto.
         framework: torch or tensorflow.
         precision: float32, bf16, fp16 or auto.
         score_threshold: lowest score of a detection.

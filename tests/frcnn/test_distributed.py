@@ -288,3 +288,11 @@ def test_each_process_has_a_device_of_its_own(choose: Choose) -> None:
         choose("cuda:1", 4)
     with pytest.raises(UserError, match="5 processes, but this machine has 4 CUDA devices"):
         choose("auto", 5)
+
+
+def test_processes_cannot_share_mps(choose: Choose, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert choose("mps", 1) == "mps"
+    with pytest.raises(UserError, match="--device mps: torch cannot join processes there"):
+        choose("mps", 2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert [choose("auto", processes) for processes in (1, 2)] == ["auto", "cpu"]
