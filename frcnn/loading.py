@@ -3,12 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+from frcnn.errors import torch_needed
 from frcnn.frameworks import load_detector
 from frcnn.params import Detect, from_dict
 from frcnn.params.types import Framework, Precision
 from frcnn.predictor import Predictor
 
 
+@torch_needed()
 def load(
     weights: str | Path,
     device: str = "auto",
@@ -30,7 +32,8 @@ def load(
         batch_size: images of a list that the network takes at a time.
 
     Raises:
-        UserError: no such file or name, the file does not fit, there is no such device, or an argument out of range.
+        UserError: no such file or name, the file does not fit, there is no such device, or an argument out of range;
+            or PyTorch is missing.
     """
     chosen: dict[str, Any] = {
         "framework": framework,
