@@ -60,6 +60,8 @@ def run(
     width_height, parts = _parse_size(size), _parse_parts(only)
     params = fit_params(params, width_height, batch or params.train.batch_size)
     chosen = choose_device(device)
+    if chosen.type == "mps":
+        raise UserError("--device mps: torch cannot say there how long a part takes; use --device cpu")
     tables = []
     with tempfile.TemporaryDirectory() as folder:
         setup = Setup(

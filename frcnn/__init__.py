@@ -30,5 +30,8 @@ HOMES = {
 def __getattr__(name: str) -> Any:
     """Return what the package offers."""
     if name in HOMES:
-        return getattr(import_module(f"frcnn.{HOMES[name]}"), name)
+        from frcnn.errors import torch_needed
+
+        with torch_needed():
+            return getattr(import_module(f"frcnn.{HOMES[name]}"), name)
     raise AttributeError(f"module 'frcnn' has no attribute {name!r}")

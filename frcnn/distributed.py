@@ -76,10 +76,14 @@ def own_device(name: str) -> str:
     """Return the device of this process for `auto`, `cpu` or `cuda`: on CUDA each process has one of its own.
 
     Raises:
-        UserError: one device for several processes, or fewer devices than processes.
+        UserError: one device for several processes, fewer devices than processes, or mps.
     """
-    if world() == 1 or name == "cpu" or not torch.cuda.is_available():
+    if world() == 1 or name == "cpu":
         return name
+    if name.startswith("mps"):
+        raise UserError(f"--device {name}: torch cannot join processes there; start one, or use --device cpu")
+    if not torch.cuda.is_available():
+        return "cpu" if name == "auto" else name  # never mps
     if name not in ("auto", "cuda"):
         raise UserError(f"--device {name}: one device for {world()} processes; use cuda, cpu or auto")
     if local_world() > torch.cuda.device_count():

@@ -13,7 +13,7 @@ from frcnn.params.types import Framework
 
 
 def load_detector(weights: Path, device: str, framework: Framework) -> Detector:
-    """Load a weights file for detection on `cpu`, `cuda`, `cuda:N` or `auto`; an .onnx file by onnxruntime.
+    """Load a weights file for detection on `cpu`, `cuda`, `cuda:N`, `mps` or `auto`; an .onnx file by onnxruntime.
 
     Raises:
         UserError: the file does not fit, or there is no such device, or TensorFlow or onnxruntime is not installed.
@@ -80,11 +80,10 @@ class Backend:
             from frcnn.pytorch.weights import arrays_of
 
             return KerasLearner(network.config, arrays_of(network), train)
-        import torch
-
+        from frcnn.pytorch.device import layout
         from frcnn.pytorch.learner import TorchLearner
 
-        network = network.to(self.device).to(memory_format=torch.channels_last)
+        network = network.to(self.device).to(memory_format=layout(self.device))
         return TorchLearner(network, train, self.device, self.precision)
 
 
@@ -157,6 +156,8 @@ def _torch(params: Params, name: str) -> Backend:
             "train.deterministic: this RoI pooling has no deterministic gradient on CUDA; use model.roi_pool.op: align "
             "and a sampling_ratio of 1 or more"
         )
+    if params.train.deterministic and device.type == "mps":
+        raise UserError("train.deterministic: torch has no deterministic gradients on mps; use --device cpu")
     precision = choose_precision(params.train.precision, device)
     return Backend("torch", device, precision, f"{device}, {str(precision).removeprefix('torch.')}")
 
@@ -169,8 +170,8 @@ def _tensorflow(params: Params, name: str) -> Backend:
 
     if distributed.world() > 1:
         raise UserError("train.framework: tensorflow trains in one process; start it without --nproc")
-    if params.train.precision == "bf16":
-        raise UserError("train.precision: tensorflow has no bf16 here; use float32 or auto")
+    if params.train.precision in ("bf16", "fp16"):
+        raise UserError(f"train.precision: tensorflow has no {params.train.precision} here; use float32 or auto")
     if params.train.deterministic:
         raise UserError("train.deterministic: only torch can; for train.framework: tensorflow set it to false")
     device = choose_device(name)

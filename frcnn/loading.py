@@ -3,12 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+from frcnn.errors import torch_needed
 from frcnn.frameworks import load_detector
 from frcnn.params import Detect, from_dict
 from frcnn.params.types import Framework, Precision
 from frcnn.predictor import Predictor
 
 
+@torch_needed()
 def load(
     weights: str | Path,
     device: str = "auto",
@@ -23,14 +25,15 @@ def load(
     Args:
         weights: a weights file, or the name of a detector trained on COCO, such as coco-mobilenet (see `frcnn models`),
             which is fetched at the first time.
-        device: cpu, cuda, cuda:N or auto.
+        device: cpu, cuda, cuda:N, mps or auto.
         framework: torch or tensorflow.
-        precision: float32, bf16 or auto.
+        precision: float32, bf16, fp16 or auto.
         score_threshold: lowest score of a detection.
         batch_size: images of a list that the network takes at a time.
 
     Raises:
-        UserError: no such file or name, the file does not fit, there is no such device, or an argument out of range.
+        UserError: no such file or name, the file does not fit, there is no such device, or an argument out of range;
+            or PyTorch is missing.
     """
     chosen: dict[str, Any] = {
         "framework": framework,

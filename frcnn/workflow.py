@@ -40,7 +40,7 @@ def train(
         out: folder for anchors.h5, models/phaseN.safetensors, metrics/train_phaseN.csv and .png, checkpoints/.
         params: a parameter file, or a preset: default, demo, finetune, reference.
         overrides: values of single parameters, such as {"train_phase1.epochs": 2}.
-        device: auto, cpu, cuda or cuda:N.
+        device: auto, cpu, cuda, cuda:N or mps.
         tell: told in a line how it goes, at least once an epoch.
 
     Returns:
@@ -75,7 +75,7 @@ def evaluate(
         params: a parameter file or preset, whose sections `detect` and `evaluate` count.
         overrides: values of single parameters, such as {"evaluate.coco": False}.
         split: default: `splits.test`.
-        device: auto, cpu, cuda or cuda:N, for a file.
+        device: auto, cpu, cuda, cuda:N or mps, for a file.
 
     Returns:
         What `frcnn evaluate` writes as metrics/summary.json.

@@ -27,9 +27,12 @@ def _run() -> None:
     debug = "--debug" in sys.argv
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
     try:
+        from frcnn.errors import torch_needed
+
         from .commands import app
 
-        app()
+        with torch_needed():
+            app()
     except Exception as error:
         if stop():
             return  # what came of it does not matter

@@ -49,12 +49,12 @@ class KerasDetector:
         """Return the detections in resized images, see `frcnn.detector.interfaces.Detector`.
 
         Raises:
-            UserError: bf16 or `count_empty` is asked for.
+            UserError: bf16, fp16 or `count_empty` is asked for.
         """
         if settings.count_empty:
             raise UserError("detect.count_empty: tensorflow cannot do it here; use detect.framework: torch")
-        if precision == "bf16":
-            raise UserError("detect.precision: tensorflow has no bf16 here; use float32 or auto")
+        if precision in ("bf16", "fp16"):
+            raise UserError(f"detect.precision: tensorflow has no {precision} here; use float32 or auto")
         sizes = [size_of(image) for image in images]
         inputs = image_inputs(pad_images(images, divisor=self.config.data.size_divisor), sizes, self.config)
         padded = self.traced(settings)(inputs)

@@ -44,8 +44,8 @@ class OnnxDetector:
         Raises:
             UserError: the file was exported with other settings, or the precision is not float32.
         """
-        if precision == "bf16":
-            raise UserError(f"{self.path}: detect.precision: bf16 is not in the file; use float32 or auto")
+        if precision in ("bf16", "fp16"):
+            raise UserError(f"{self.path}: detect.precision: {precision} is not in the file; use float32 or auto")
         self._require_fit(settings)
         found = [self._run(image).above(np.nextafter(np.float32(settings.score_threshold), 2)) for image in images]
         rows = slice(settings.max_detections)

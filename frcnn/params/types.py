@@ -21,7 +21,7 @@ LISTS = BeforeValidator(list_per_map, json_schema_input_type=Numbers | tuple[Num
 Sizes = Annotated[tuple[Numbers, ...], Strict(False), LISTS]
 Names = Annotated[tuple[str, ...], Strict(False), Field(min_length=1)]
 Framework = Literal["torch", "tensorflow"]
-Precision = Literal["float32", "bf16", "auto"]
+Precision = Literal["float32", "bf16", "fp16", "auto"]
 
 
 class Section(BaseModel):

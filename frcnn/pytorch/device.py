@@ -10,19 +10,21 @@ from frcnn.errors import UserError
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the torch device for `auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:N`, ready for use.
+    """Return the torch device for `cpu`, `cuda`, `cuda:N`, `mps` or `auto` (CUDA, else mps, else CPU), ready for use.
 
     Raises:
         UserError: not a device, or one that this machine lacks.
     """
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise UserError(f"--device {name}: not a device; use cpu, cuda, cuda:N or auto") from error
-    if device.type not in ("cpu", "cuda"):
-        raise UserError(f"--device {name}: only cpu and cuda are supported")
+        raise UserError(f"--device {name}: not a device; use cpu, cuda, cuda:N, mps or auto") from error
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise UserError(f"--device {name}: only cpu, cuda and mps are supported")
+    if device.type == "mps" and (device.index or not torch.backends.mps.is_available()):
+        raise UserError(f"--device {name}: torch has no such device here; use --device cpu")
     if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
         raise UserError(f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices; use --device cpu")
     if device.type == "cuda":
@@ -33,12 +35,20 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
-    """Return the dtype of convolutions and matrix products for `float32`, `bf16` or `auto` (bf16 where it is fast)."""
+    """Return the dtype of convolutions and matrix products for `float32`, `bf16`, `fp16` or `auto`.
+
+    `auto` is bf16 where it is fast, else fp16 on CUDA.
+    """
     if name == "auto":
-        name = "bf16" if _fast_bf16(device) else "float32"
+        name = "bf16" if _fast_bf16(device) else "fp16" if device.type == "cuda" else "float32"
     if name == "float32" and device.type == "cuda":
         torch.backends.cudnn.allow_tf32 = False  # 10 bits of mantissa are not float32
-    return {"float32": torch.float32, "bf16": torch.bfloat16}[name]
+    return {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
+
+
+def layout(device: torch.device) -> torch.memory_format:
+    """Return how weights and maps lie in memory: channels last, for which torch on mps has had wrong results."""
+    return torch.contiguous_format if device.type == "mps" else torch.channels_last
 
 
 def make_deterministic() -> None:

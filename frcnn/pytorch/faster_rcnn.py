@@ -18,6 +18,7 @@ from frcnn.params.training import Postprocessing, RPNTraining, Train
 from frcnn.pytorch.backbones.pyramid import build_pyramid
 from frcnn.pytorch.backbones.resnet import build_resnet
 from frcnn.pytorch.backbones.vgg import build_vgg
+from frcnn.pytorch.device import layout
 from frcnn.pytorch.inputs import ImageInputs, Inputs, Sizes
 from frcnn.pytorch.postprocessing import select_detections
 from frcnn.pytorch.roi_heads import RoIPredictor, roi_losses
@@ -127,7 +128,7 @@ class FasterRCNN(nn.Module):
         for image, (width, height) in enumerate(sizes):
             pixels[image, :, height:] = 0
             pixels[image, :, :, width:] = 0
-        return pixels.contiguous(memory_format=torch.channels_last)
+        return pixels.contiguous(memory_format=layout(pixels.device))
 
     def _propose(
         self, features: _Features, pictures: ImageInputs, settings: RPNTraining | Postprocessing
@@ -147,7 +148,7 @@ class FasterRCNN(nn.Module):
     def _classify(self, maps: list[Tensor], pictures: ImageInputs, rois: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
         """Return class logits (N, S, C + 1) and deltas (N, S, C, 4) of RoIs (N, S, 4).
 
-        Padding (real, (N, S), is False) must not enter a batch norm and is not worth a CPU's time; on CUDA, where
+        Padding (real, (N, S), is False) must not enter a batch norm and is not worth a CPU's time; on a GPU, where
         leaving it out would make the host wait, it is computed like the rest.
         """
         settings, whole = self.config.model.roi_pool, False
@@ -157,7 +158,7 @@ class FasterRCNN(nn.Module):
                 pooled = pool_levels(maps[levels], pictures.grids, self.table.strides[levels], rois, real, settings)
             else:
                 pooled = pool_rois(maps[0], [grids[0] for grids in pictures.grids], rois, settings)
-                whole = self.config.model.norm == "frozen" if pooled.is_cuda else bool(real.all())
+                whole = self.config.model.norm == "frozen" if pooled.device.type != "cpu" else bool(real.all())
                 pooled = pooled.flatten(0, 1) if whole else pooled[real]
         with record_function("head"):
             class_logits, deltas = self.predictor(self.head(pooled))

@@ -13,7 +13,7 @@ from frcnn.detector.batch import pad_images
 from frcnn.detector.config import DetectorConfig
 from frcnn.params.training import Postprocessing
 from frcnn.params.types import Precision
-from frcnn.pytorch.device import choose_device, choose_precision
+from frcnn.pytorch.device import choose_device, choose_precision, layout
 from frcnn.pytorch.faster_rcnn import FasterRCNN
 from frcnn.pytorch.inputs import image_inputs, to_device
 from frcnn.pytorch.weights import load_model
@@ -44,11 +44,11 @@ class TorchDetector:
 
 
 def load_detector(weights: Path, device: str) -> TorchDetector:
-    """Load a weights file for detection on `cpu`, `cuda`, `cuda:N` or `auto`.
+    """Load a weights file for detection on `cpu`, `cuda`, `cuda:N`, `mps` or `auto`.
 
     Raises:
         UserError: the file does not fit, or there is no such device.
     """
     chosen = choose_device(device)
     model = load_model(weights).to(chosen).eval()
-    return TorchDetector(model.to(memory_format=torch.channels_last), chosen)
+    return TorchDetector(model.to(memory_format=layout(chosen)), chosen)

@@ -68,4 +68,5 @@ def to_device(inputs: AnyInputs, device: torch.device) -> AnyInputs:
 def _move(value: Any, device: torch.device) -> Any:
     if isinstance(value, ImageInputs):
         return to_device(value, device)
-    return value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
+    # On mps a copy that is not waited for may read memory that is used anew by then.
+    return value.to(device, non_blocking=device.type == "cuda") if isinstance(value, Tensor) else value

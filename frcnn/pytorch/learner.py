@@ -28,6 +28,7 @@ ONE_CELL = (
     "data.min_size: the feature map of a batch has one cell, and model.norm: trained needs more to normalize; raise "
     "data.min_size and data.max_size, or train.batch_size where several pictures are trained on"
 )
+OVERFLOW = "train.precision: gradients overflow float16 even unscaled; use bf16 or float32, or a lower learning rate"
 
 
 class TorchLearner:
@@ -39,7 +40,10 @@ class TorchLearner:
         self.cuda = device.type == "cuda"
         self.to_inputs: Callable[[Batch], Any] = partial(batch_inputs, config=model.config)
         self._network = data_parallel.replicate(model, device)
-        self._optimizer = build_optimizer(model, train.optimizer)
+        half = precision == torch.float16
+        # A fused step of SGD spoils its momentum where the scaler has it skipped.
+        self._optimizer = build_optimizer(model, train.optimizer, fused=not half)
+        self._scaler = torch.amp.GradScaler(device.type, enabled=half)
         self._average = average_of(model, train.ema_decay) if train.ema_decay is not None else None
         self._kept = cast(FasterRCNN, self._average.module) if self._average else model
 
@@ -67,18 +71,27 @@ class TorchLearner:
                 raise UserError(ONE_CELL) from error
             total = data_parallel.mean_of_batch(torch.stack(list(losses.values())).sum(0), images)
             with record_function("backward"):
-                (total / batches).backward()
+                self._scaler.scale(total / batches).backward()
         return losses
 
     def update(self, learning_rate: float) -> None:
-        """Let the optimizer take a step."""
+        """Let the optimizer take a step; in float16 it is left out, and the scale halved, if a gradient is not finite.
+
+        Raises:
+            UserError: the scale has become so small that float16 cannot be used.
+        """
         with record_function("optimizer"):
             set_learning_rate(self._optimizer, learning_rate)
             parameters = [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
+            scale = self._scaler.get_scale()
+            self._scaler.unscale_(self._optimizer)
             clip_gradients(parameters, self.train.optimizer.clip_gradients, self.train.optimizer.clip_at)
-            self._optimizer.step()
+            self._scaler.step(self._optimizer)
+            self._scaler.update()
             self._optimizer.zero_grad(set_to_none=True)
-            if self._average:
+            if self._scaler.get_scale() < 1:
+                raise UserError(OVERFLOW)
+            if self._average and self._scaler.get_scale() >= scale:
                 self._average.update_parameters(self.model)
 
     def weights(self) -> Weights:
@@ -94,14 +107,17 @@ class TorchLearner:
         load_arrays(self.model, weights, "the weights")
 
     def optimizer_state(self) -> dict[str, Any]:
-        """Return what the optimizer keeps between steps, and the average."""
-        return self._optimizer.state_dict() | ({"average": self._average.state_dict()} if self._average else {})
+        """Return what the optimizer keeps between steps, the average, and in float16 the scale of the gradients."""
+        state = self._optimizer.state_dict() | ({"average": self._average.state_dict()} if self._average else {})
+        return state | ({"scaler": self._scaler.state_dict()} if self._scaler.is_enabled() else {})
 
     def load_optimizer_state(self, state: dict[str, Any]) -> None:
         """Replace what the optimizer keeps between steps."""
         self._optimizer.load_state_dict(state)
         if self._average:
             self._average.load_state_dict(state["average"])
+        if self._scaler.is_enabled():
+            self._scaler.load_state_dict(state["scaler"])
 
     @contextmanager
     def evaluating(self) -> Iterator[TorchDetector]:

@@ -23,7 +23,7 @@ def nms(boxes: Tensor, scores: Tensor, threshold: float, most: int) -> Tensor:
         boxes: (B, 4) xyxy; scores: (B,).
         threshold: IoU, 0..1.
     """
-    if boxes.is_cuda:
+    if boxes.device.type != "cpu":
         return torchvision.ops.nms(boxes, scores, threshold)[:most]
     limit = threshold if boxes.dtype == torch.float64 else as_float32(threshold)
     left, kept, count = scores.argsort(descending=True, stable=True), [scores.new_zeros(0, dtype=torch.long)], 0

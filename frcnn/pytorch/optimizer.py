@@ -6,10 +6,13 @@ from torch import nn
 from frcnn.params.training import Optimizer
 
 
-def build_optimizer(model: nn.Module, settings: Optimizer) -> torch.optim.Optimizer:
+def build_optimizer(model: nn.Module, settings: Optimizer, fused: bool = True) -> torch.optim.Optimizer:
     """Return the optimizer of all trained tensors; its learning rates are set by `set_learning_rate`.
 
     Biases and norms (tensors of one dimension) have their own rate multiplier and weight decay.
+
+    Args:
+        fused: take torch's fused step, which is faster.
     """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [
@@ -25,9 +28,9 @@ def build_optimizer(model: nn.Module, settings: Optimizer) -> torch.optim.Optimi
         },
     ]
     if settings.name == "sgd":
-        return torch.optim.SGD(groups, lr=0.0, momentum=settings.momentum, fused=True)
+        return torch.optim.SGD(groups, lr=0.0, momentum=settings.momentum, fused=fused)
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.name]
-    return kind(groups, lr=0.0, fused=True)
+    return kind(groups, lr=0.0, fused=fused)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

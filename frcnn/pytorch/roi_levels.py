@@ -58,13 +58,13 @@ def pool_levels(
             own = torch.nonzero((level == number) & (image == index))[:, 0]
             places.append(own)
             pooled.append(_align(features[index, :, :rows, :columns], chosen[own] / stride, settings))
-    return torch.cat(pooled)[torch.cat(places).argsort()]
+    return torch.cat(pooled)[torch.cat(places).int().argsort()]  # see sample_rois
 
 
 def _align(features: Tensor, rois: Tensor, settings: RoIPool) -> Tensor:
     """Return RoIAlign (R, D, size, size) of features (D, rows, columns) over RoIs (R, 4) in cells."""
     size, ratio = settings.size, settings.sampling_ratio
-    if features.is_cuda or ratio == 0:
+    if features.device.type != "cpu" or ratio == 0:
         wide = features.to(rois.dtype)[None]
         return roi_align(wide, [rois], size, sampling_ratio=ratio, aligned=settings.aligned)
     channels, rows, columns = features.shape

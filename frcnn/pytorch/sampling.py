@@ -44,7 +44,8 @@ def sample_rois(
     labels, deltas = label_rois(candidates, gt_boxes, gt_labels, settings.positive_iou, settings.background_min_iou)
     labels = labels.masked_fill(~torch.cat([real, gt_labels > 0], 1), -1)
     of_positives = torch.where(labels > 0, priorities, -1.0)
-    rank = of_positives.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+    # int32, since some versions of torch sort more than 256 of int64 wrongly on mps
+    rank = of_positives.argsort(dim=1, descending=True, stable=True).int().argsort(dim=1)
     chosen = (labels > 0) & (rank < round(batch * settings.positive_fraction))
     priority = torch.where(chosen, 1 + priorities, torch.where(labels == 0, priorities, -1.0))
     priority, index = priority.topk(min(batch, priority.shape[1]), 1)  # positives, then background

@@ -21,7 +21,8 @@ class NonFiniteLoss(Exception):
 
     def with_remedy(self, phase: int) -> UserError:
         """Return what to say to a user in phase 1 or 2."""
-        return UserError(f"{self}; try a lower learning rate or train_phase{phase}.warmup_steps")
+        other = "or another train.precision than fp16"
+        return UserError(f"{self}; try a lower learning rate or train_phase{phase}.warmup_steps, {other}")
 
 
 @dataclass

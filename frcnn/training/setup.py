@@ -105,7 +105,7 @@ def set_up(params: Params, phase: int, inputs: Inputs, device: str, cache: bool 
     """Read everything that phase 1 or 2 starts from.
 
     Args:
-        device: auto, cpu, cuda or cuda:N.
+        device: auto, cpu, cuda, cuda:N or mps.
         cache: keep decoded pictures in memory.
 
     Raises:

@@ -45,6 +45,6 @@ Instances = Annotated[
 ]
 Split = Annotated[str | None, typer.Option("--split", metavar="NAME", help="Split; default: splits.test.")]
 Device = Annotated[
-    str, typer.Option("--device", metavar="DEVICE", help="cpu, cuda, cuda:1, or auto.", envvar="FRCNN_DEVICE")
+    str, typer.Option("--device", metavar="DEVICE", help="cpu, cuda, cuda:1, mps, or auto.", envvar="FRCNN_DEVICE")
 ]
 Workers = Annotated[int | None, typer.Option("--workers", min=0, help="Parallel workers; default: one per core.")]

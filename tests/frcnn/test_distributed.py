@@ -25,6 +25,7 @@ from frcnn.training.log import NonFiniteLoss
 from frcnn.training.loop import Interrupted, Job, train_phase
 from frcnn.training.setup import Inputs, set_up
 from tests.factories import change, write_anchors
+from tests.frcnn.pytorch.test_faster_rcnn import make_batch
 
 WORLD = 2
 # Five batches an epoch, two of which are smaller: one of a single image, which leaves the second process without any.
@@ -71,6 +72,7 @@ def work(rank: int, port: int, params: Params, folder: Path) -> None:
         shutil.copy(folder / "accumulated.pt", folder / "accumulated handed.pt")
     done: dict[str, Any] = {name: train(params, folder, name) for name in CASES}
     done["spoilt"] = spoilt(params, folder)
+    done["half"] = half(params, folder, rank)
     done["in order"] = [distributed.in_order(distributed.share(list(range(11)), run), run) for run in (1, 2, 4)]
     done["any"] = distributed.any_of(rank == 1, False)
     done["apart"] = apart(params, folder, rank)
@@ -86,6 +88,26 @@ def spoilt(params: Params, folder: Path) -> str:
     with pytest.raises(NonFiniteLoss) as error:
         train_phase(learner(model, job), job, lambda _: None, lambda: False, lambda _: None)
     return str(error.value)
+
+
+def half(params: Params, folder: Path, rank: int) -> tuple[float, bool, torch.Tensor]:
+    """Return the scale, whether weights stayed, and the weights, after gradients infinite in the second process alone.
+
+    Another step follows.
+    """
+    model, job = make(params, folder, "accumulated half")
+    of_half = TorchLearner(model.float(), job.train, torch.device("cpu"), torch.float16)
+    weight = model.rpn.conv.weight
+    before, inputs = weight.detach().clone(), of_half.to_inputs(make_batch())
+    hook = weight.register_hook(lambda gradient: gradient.fill_(np.inf) if rank == 1 else gradient)
+    for last in (False, True):
+        of_half.backward(inputs, 4, 2, last, (0,))
+    of_half.update(1e-3)
+    stayed = torch.equal(weight, before)
+    hook.remove()
+    of_half.backward(inputs, 4, 1, True, (0,))
+    of_half.update(1e-3)
+    return of_half.optimizer_state()["scaler"]["scale"], stayed, weight.detach().clone()
 
 
 def apart(params: Params, folder: Path, rank: int) -> str:
@@ -168,6 +190,15 @@ def test_another_number_of_processes_goes_on(two: list[dict], one: dict, params:
 def test_a_loss_that_is_not_finite_is_told_by_both_wherever_the_image_is(two: list[dict], one: dict) -> None:
     assert [found["spoilt"] for found in two] == [one["spoilt"]] * 2
     assert one["spoilt"].count("train_") == 3, "these are not of one process alone"
+
+
+@pytest.mark.slow
+def test_a_gradient_that_is_infinite_in_one_process_lets_all_leave_out_the_step(two: list[dict]) -> None:
+    (scale, stayed, weights), other = (found["half"] for found in two)
+    assert (scale, stayed) == other[:2]
+    assert stayed
+    assert scale <= 2.0**15
+    assert torch.equal(weights, other[2])
 
 
 @pytest.mark.slow
@@ -257,3 +288,11 @@ def test_each_process_has_a_device_of_its_own(choose: Choose) -> None:
         choose("cuda:1", 4)
     with pytest.raises(UserError, match="5 processes, but this machine has 4 CUDA devices"):
         choose("auto", 5)
+
+
+def test_processes_cannot_share_mps(choose: Choose, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert choose("mps", 1) == "mps"
+    with pytest.raises(UserError, match="--device mps: torch cannot join processes there"):
+        choose("mps", 2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert [choose("auto", processes) for processes in (1, 2)] == ["auto", "cpu"]

@@ -306,7 +306,7 @@ def test_load(monkeypatch: pytest.MonkeyPatch, array: np.ndarray) -> None:
     for wrong, words in (
         ({"framework": "jax"}, "frcnn.load: framework is 'jax'; choose from torch, tensorflow"),
         ({"score_threshold": 1.5}, "frcnn.load: score_threshold is 1.5; it must be at most 1"),
-        ({"precision": "fp8"}, "frcnn.load: precision is 'fp8'; choose from float32, bf16, auto"),
+        ({"precision": "fp8"}, "frcnn.load: precision is 'fp8'; choose from float32, bf16, fp16, auto"),
         ({"batch_size": 0}, "frcnn.load: batch_size is 0; it must be at least 1"),
     ):
         with pytest.raises(UserError, match=words):

@@ -180,7 +180,7 @@ CASES = {
     "unreadable picture": (write(PICTURE, "no picture"), "detect --device cpu", "test_00002.jpg"),
     "missing picture": (remove(PICTURE), "detect --device cpu", "no picture of test_00002"),
     "no CUDA": (nothing, "detect --device cuda:63", "CUDA devices; use --device cpu"),
-    "no device": (nothing, "detect --device gpu", "not a device; use cpu, cuda"),
+    "no device": (nothing, "detect --device gpu", "not a device; use cpu, cuda, cuda:N, mps or auto"),
     "no detections": (nothing, "evaluate", "detections.h5"),
     "source is nothing known": (nothing, "download -S download.source=voc2005", "voc2005"),
     "truncated archive": (cut(str(ARCHIVE), 40000), DOWNLOAD, "set.tar"),

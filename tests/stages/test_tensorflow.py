@@ -74,6 +74,7 @@ def test_stopped_and_resumed(trained: Path, tmp_path: Path, dataset: Path) -> No
     ("command", "said"),
     [
         (("train", "--phase", "1", "-S", "train.precision=bf16"), "train.precision: tensorflow has no bf16 here"),
+        (("train", "--phase", "1", "-S", "train.precision=fp16"), "train.precision: tensorflow has no fp16 here"),
         (("train", "--phase", "1", "-S", "train.deterministic=true"), "train.deterministic: only torch can"),
         (("train", "--phase", "1", "--nproc", "2"), "trains in one process"),
         (
@@ -83,7 +84,7 @@ def test_stopped_and_resumed(trained: Path, tmp_path: Path, dataset: Path) -> No
         (("train", "--phase", "1", "--device", "cuda:x"), "--device cuda:x: not a device"),
         (("train", "--phase", "1", "--device", "cuda:7"), "TensorFlow sees"),
     ],
-    ids=["bf16", "deterministic", "several processes", "padding", "no device", "no such device"],
+    ids=["bf16", "fp16", "deterministic", "several processes", "padding", "no device", "no such device"],
 )
 def test_what_it_cannot_do_is_said(tmp_path: Path, dataset: Path, command: tuple[str, ...], said: str) -> None:
     folder = training_folder(tmp_path / "work", dataset)

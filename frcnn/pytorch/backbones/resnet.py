@@ -27,7 +27,7 @@ class FrozenBatchNorm(FrozenBatchNorm2d):  # type: ignore[misc]  # torchvision h
 
 
 def convolve(convolution: nn.Conv2d, norm: nn.Module, x: Tensor) -> Tensor:
-    """Return norm(convolution(x)), with a frozen norm folded into the convolution where rounding to bfloat16 hides it.
+    """Return norm(convolution(x)), a frozen norm folded into the convolution where half precision hides it.
 
     In float32 nothing is folded: the last bits of the result would change.
     """

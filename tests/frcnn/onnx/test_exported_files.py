@@ -137,8 +137,9 @@ def test_stricter_settings_are_used_and_others_refused(file: Path, model: Faster
     for key, value in {"nms_threshold": 0.9, "score_threshold": 0.01, "max_detections": None}.items():
         with pytest.raises(UserError, match=f"model.onnx: detect.{key}: exported with"):
             detect_pictures(detector, [image], change(params.detect, {key: value}))
-    with pytest.raises(UserError, match="bf16 is not in the file"):
-        detect_pictures(detector, [image], params.detect, "bf16")
+    for half in ("bf16", "fp16"):
+        with pytest.raises(UserError, match=f"{half} is not in the file"):
+            detect_pictures(detector, [image], params.detect, half)
 
 
 def test_an_archive_finds_the_same(model: FasterRCNN, params: Params, tmp_path: Path) -> None:

@@ -7,12 +7,15 @@ import pytest
 import torch
 from torch import Tensor
 
+from frcnn.detections.detections import Detections
 from frcnn.detector.batch import Batch, pad_images
 from frcnn.detector.config import LOSSES
 from frcnn.params import Detect, Params
 from frcnn.pytorch.faster_rcnn import FasterRCNN
+from frcnn.pytorch.inference import TorchDetector
 from frcnn.pytorch.inputs import image_inputs
 from tests.factories import build, change, losses_of
+from tests.frcnn.onnx.slim import picture, slim_detector
 
 SIZES = [(96, 64), (64, 96)]
 
@@ -165,13 +168,33 @@ def test_dropout_is_where_it_is_asked_for(params: Params) -> None:
     assert [layer.p for layer in model.head.modules() if isinstance(layer, torch.nn.Dropout)] == [0.4, 0.4]
 
 
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("roi_op", ["align", "pool"])
-def test_bf16_losses_are_close_and_in_float32(params: Params, roi_op: str) -> None:
+def test_half_precision_losses_are_close_and_in_float32(params: Params, roi_op: str, precision: torch.dtype) -> None:
     model, batch = build(params, {"roi_pool.op": roi_op}).eval(), make_batch()
     torch.manual_seed(1)
     full = losses_of(model, batch, params.train)
     torch.manual_seed(1)
-    half = losses_of(model, batch, params.train, torch.bfloat16)
+    half = losses_of(model, batch, params.train, precision)
     for name in LOSSES:
         assert half[name].dtype == torch.float32
         torch.testing.assert_close(half[name], full[name], atol=0.05, rtol=0.1)
+
+
+def missing(found: Detections, wanted: Detections, pixels: float, score: float) -> int:
+    """Return how many detections have no equal, up to some pixels and a difference in score, among those found."""
+    count = 0
+    for box, own_score, label in zip(wanted.boxes, wanted.scores, wanted.labels, strict=True):
+        near = (np.abs(found.boxes - box).max(1) < pixels) & (np.abs(found.scores - own_score) < score)
+        count += not (near & (found.labels == label)).any()
+    return count
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "vgg16"])
+def test_fp16_detects_what_float32_does(params: Params, backbone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    detector = TorchDetector(slim_detector(params, backbone, monkeypatch), torch.device("cpu"))
+    settings = Detect(score_threshold=0.3, post_nms_topk=30)
+    [full], [half] = (detector.detect([picture(120, 160, 1)], settings, each) for each in ("float32", "fp16"))
+    assert len(full) > 3
+    assert half.boxes.dtype == half.scores.dtype == np.float32
+    assert missing(half, full, 1, 0.01) <= 0.1 * len(full)  # a rounding may decide what NMS keeps

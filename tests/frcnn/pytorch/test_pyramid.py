@@ -79,6 +79,21 @@ def test_pooling_is_torchvisions(ratio: int) -> None:
     assert none.shape == (0, 3, 7, 7)
 
 
+def test_pooling_in_float16_is_near() -> None:
+    torch.manual_seed(0)
+    maps = [torch.randn(1, 3, 64, 80, dtype=torch.float16, requires_grad=True)]
+    corners = torch.rand(1, 40, 2, 2) * torch.tensor([320.0, 256.0])
+    rois = torch.cat([corners.amin(2), corners.amax(2) + 1], -1)
+    real = torch.ones(1, 40, dtype=torch.bool)
+    weights = torch.randn(40, 3, 7, 7)
+    found, wanted = [], []
+    for each, outcome in ((maps, found), ([maps[0].float()], wanted)):
+        pooled = pool_levels(each, [[(64, 80)]], (4,), rois, real, RoIPool())
+        outcome += [pooled.float(), torch.autograd.grad((pooled * weights).sum(), maps)[0].float()]
+    for half, full in zip(found, wanted, strict=True):
+        assert (half - full).norm() < 2e-3 * full.norm()
+
+
 @pytest.mark.parametrize("backbone", PYRAMIDS)
 def test_two_steps_and_the_file(backbone: str, tmp_path: Path) -> None:
     params = parameters(backbone, "train.optimizer.clip_gradients=global_norm")

@@ -75,6 +75,15 @@ def test_roi_pool_cannot_be_deterministic_on_cuda(
         set_up(changed, 1, Inputs(dataset, anchors, None), "cuda")
 
 
+def test_nothing_is_deterministic_on_mps(
+    params: Params, dataset: Path, anchors: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("frcnn.pytorch.device.choose_device", torch.device)
+    monkeypatch.setattr("frcnn.pytorch.device.make_deterministic", lambda: None)
+    with pytest.raises(UserError, match="train.deterministic: torch has no deterministic gradients on mps"):
+        set_up(change(params, {"train.deterministic": True}), 1, Inputs(dataset, anchors, None), "mps")
+
+
 def test_gradients_are_clipped_before_every_step(make: Make) -> None:
     plain = {"name": "sgd", "momentum": 0.0, "weight_decay": 0.0, "clip_gradients": "value", "clip_at": 1e-3}
     model, job = make({f"optimizer.{key}": value for key, value in plain.items()})
