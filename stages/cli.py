@@ -3,6 +3,7 @@
 It imports next to nothing, so that signals are in good hands before anything takes time.
 """
 
+import io
 import os
 import sys
 
@@ -13,6 +14,8 @@ USERS_MISTAKE, OUR_MISTAKE = 2, 1
 
 def main() -> None:
     """Run the command line; exit 0, 2 for the user's mistake, 1 for ours, 130 after Ctrl-C, 143 after SIGTERM."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: Windows may write few characters
     try:
         handle_signals()
         if launched() or "DVC_STAGE" in os.environ:

@@ -6,6 +6,7 @@ number of loading workers changes nothing.
 
 import os
 import signal
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -88,8 +89,8 @@ def loader(batches: EpochBatches, start: int, workers: int, pin: bool) -> DataLo
     if workers and len(os.fsencode(tempfile.gettempdir())) > LONGEST_TMPDIR:
         remedy = "set TMPDIR to a shorter path, or use --workers 0"
         raise UserError(f"{tempfile.gettempdir()}: too long a path for loading processes; {remedy}")
-    if workers and batches.source.cache and not hasattr(os, "fork"):
-        raise UserError("--cache: on Windows loading processes do not share memory; use --workers 0, or no cache")
+    if workers and batches.source.cache and sys.platform != "linux":  # macOS forks, but not safely
+        raise UserError("--cache: only on Linux do loading processes share memory; add --workers 0, or drop --cache")
     return DataLoader(
         batches,
         batch_size=None,

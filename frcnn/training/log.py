@@ -21,8 +21,8 @@ class NonFiniteLoss(Exception):
 
     def with_remedy(self, phase: int) -> UserError:
         """Return what to say to a user in phase 1 or 2."""
-        other = "or another train.precision than fp16"
-        return UserError(f"{self}; try a lower learning rate or train_phase{phase}.warmup_steps, {other}")
+        remedies = f"a lower learning rate, train_phase{phase}.warmup_steps, or instead of fp16 another train.precision"
+        return UserError(f"{self}; try {remedies}")
 
 
 @dataclass

@@ -1,7 +1,10 @@
 """Names from files never steer the terminal."""
 
 import io
+import os
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +13,7 @@ from rich.table import Table
 
 from frcnn.errors import UserError
 from stages.terminal import console
+from tests.factories import FRCNN, voc_object, write_voc
 
 HOSTILE = "\x1b]0;title\x07\x1b[2J\u202etxt\r[red]x[/nothing]"
 SHOWN = r"\x1b]0;title\x07\x1b[2J\u202etxt\r[red]x[/nothing]"
@@ -35,6 +39,15 @@ def test_lines_and_tables(terminal: io.StringIO) -> None:
 def test_errors(terminal: io.StringIO) -> None:
     console.report_error(UserError(HOSTILE, "a\nb"))
     assert terminal.getvalue() == f"error: {SHOWN.replace(chr(92) + 'r', ' ')}\nerror: a b\n"
+
+
+def test_an_encoding_of_few_characters(tmp_path: Path) -> None:
+    write_voc(tmp_path / "d", {"a": voc_object("猫")}, classes=None)
+    command = [*FRCNN, "check", "d", "--params", "demo"]
+    environment = os.environ | {"PYTHONIOENCODING": "cp1252"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    assert r"\u732b" in done.stdout
 
 
 def test_progress(terminal: io.StringIO) -> None:
