@@ -2,7 +2,7 @@
 PYTHON ?= python3
 # On what has no package tensorflow-cpu: make test TENSORFLOW=tensorflow
 TENSORFLOW ?= tensorflow-cpu
-BIN := .venv/bin
+BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 # Two processes of one thread each: quicker than one of two threads, since most tests are small.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2
 

@@ -6,8 +6,6 @@ and 80 classes, as COCO has them. The two must agree.
 
 import io
 import os
-import resource
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import redirect_stdout
@@ -16,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from frcnn.allocation import peak_memory
 from frcnn.arrays import offsets
 from frcnn.boxes import area
 from frcnn.detections.detections import SplitDetections
@@ -94,8 +93,7 @@ def measure(name: str) -> Figures:
     case = make_case()
     start, used = time.monotonic(), time.process_time()
     result = {"ours": evaluate_coco_arrays, "pycocotools": by_pycocotools}[name](*case)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-    return time.monotonic() - start, time.process_time() - used, peak, result
+    return time.monotonic() - start, time.process_time() - used, peak_memory(), result
 
 
 def main() -> None:

@@ -5,8 +5,6 @@ import gc
 import math
 import platform
 import re
-import resource
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +17,8 @@ from torch.profiler import ProfilerActivity, profile, record_function
 from torch.utils import collect_env
 from torch.utils.benchmark import Timer
 from torch.utils.flop_counter import FlopCounterMode
+
+from frcnn import allocation
 
 MICROSECONDS = 1e6  # in a second
 MEBIBYTE = 2**20
@@ -158,8 +158,7 @@ def peak_memory(device: torch.device) -> float:
     """Return in MiB the most that tensors took on a CUDA device, or the most that this process had resident."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / MEBIBYTE
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / MEBIBYTE if sys.platform == "darwin" else peak / 1024  # bytes there, KiB elsewhere
+    return allocation.peak_memory()
 
 
 def describe(device: torch.device) -> dict[str, str]:

@@ -195,9 +195,11 @@ def _writing_in(folder: Path) -> Iterator[None]:
     The lock is on the folder itself, so that it leaves no file. Where it is not to be had (some network drives),
     nothing is removed. Windows has no such lock: there a day must have passed.
     """
+    first = folder.resolve() not in _cleaned
     if not hasattr(os, "O_DIRECTORY"):
         with suppress(OSError):
-            _remove_abandoned(folder, time.time() - DAY)
+            if first:
+                _remove_abandoned(folder, time.time() - DAY)
         yield
         return
     import fcntl
@@ -205,7 +207,7 @@ def _writing_in(folder: Path) -> Iterator[None]:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         with suppress(OSError):
-            if folder.resolve() not in _cleaned:
+            if first:
                 with suppress(BlockingIOError):  # somebody writes
                     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     _remove_abandoned(folder)

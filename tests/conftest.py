@@ -12,6 +12,9 @@ from frcnn.params import Params, load_params
 from tests.factories import ROOT, write_anchors
 
 os.environ["PYTHONPATH"] = str(ROOT)  # for the commands that tests start in other folders
+# Tests of signals, forks and kills.
+POSIX_FILES = ["crash", "fuzz", "stages/test_like_windows.py", "stages/test_nproc.py", "stages/test_train_command.py"]
+collect_ignore = [] if os.name == "posix" else POSIX_FILES
 # Fast rather than good: enough to run every line.
 SMALL = (
     "download.synthetic.train_images=12",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import h5py
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from torch import Tensor
@@ -44,6 +45,8 @@ if TYPE_CHECKING:  # TensorFlow may be absent
     from frcnn.keras.inputs import Inputs
 
 ROOT = Path(__file__).resolve().parents[1]
+POSIX = pytest.mark.skipif(os.name != "posix", reason="Windows has no such thing")
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="looks into Linux")
 FRCNN = [sys.executable, "-m", "stages.cli"]
 # Runs a command in this process: from its arguments to exit code, stdout and stderr.
 Command = Callable[..., tuple[object, str, str]]

@@ -8,9 +8,9 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
 
+from frcnn.allocation import peak_memory
 from frcnn.anchors.label import label_annotation
 from frcnn.anchors.targets import join_images
 from frcnn.data.voc.dataset import VocDataset
@@ -45,18 +45,8 @@ def time_step(request: dict[str, Any]) -> dict[str, Any]:
         float(losses["loss_roi_box"].detach().sum())  # waits for the device
         seconds.append(time.perf_counter() - start)
     device = backend.device
-    peak = torch.cuda.max_memory_allocated(device) / MEBIBYTE if learner.cuda else _resident()
+    peak = torch.cuda.max_memory_allocated(device) / MEBIBYTE if learner.cuda else peak_memory()
     return {"seconds": median(seconds[1:] or seconds), "mebibytes": peak, "device": backend.description}
-
-
-def _resident() -> float:
-    """Return in MiB the most that this process had resident."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return float(psutil.Process().memory_info().peak_wset) / MEBIBYTE
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / MEBIBYTE if sys.platform == "darwin" else peak / 1024  # bytes there, KiB elsewhere
 
 
 if __name__ == "__main__":

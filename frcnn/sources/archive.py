@@ -10,9 +10,10 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
+from frcnn.data.voc.inside import leads_outside
 from frcnn.errors import UserError
 
 BLOCK = 512  # bytes of a tar block; an archive ends with blocks of zeros
@@ -149,8 +150,7 @@ def _check_size(archive: Path, members: int, total: int, free: int) -> None:
 
 
 def _check_name(archive: Path, name: str) -> None:
-    path = PurePosixPath(name.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts:
+    if leads_outside(name):
         raise UserError(f"{archive}: member {name} lies outside the archive's folder; nothing was unpacked")
 
 

@@ -12,6 +12,7 @@ import pytest
 from frcnn import files
 from frcnn.errors import UserError
 from frcnn.files import atomic_folder, atomic_path, project_path, sha256_file, write_text
+from tests.factories import LINUX, POSIX
 
 MARKER = "marker"
 
@@ -60,6 +61,7 @@ def test_sha256(tmp_path: Path) -> None:
     assert sha256_file(tmp_path / "empty").startswith("e3b0c44298fc1c14")
 
 
+@LINUX
 @pytest.mark.parametrize("durable", [False, True])
 def test_a_power_failure_is_guarded_against_where_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, durable: bool
@@ -88,6 +90,7 @@ def run_and_kill(folder: Path, code: str) -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
 
 
+@POSIX
 def test_files_of_killed_runs_are_removed_and_those_of_living_ones_stay(tmp_path: Path) -> None:
     run_and_kill(tmp_path, "with atomic_path('a') as path: path.write_text('half'); os.kill(os.getpid(), 9)")
     (tmp_path / ".mine.tmp").touch()
@@ -114,6 +117,7 @@ with atomic_folder(Path('out'), 'marker') as scratch:
 """
 
 
+@POSIX
 @pytest.mark.parametrize(("step", "left"), [(0, "old"), (1, None), (2, "new")])
 def test_a_kill_at_each_step_of_a_replacement(tmp_path: Path, step: int, left: str | None) -> None:
     """Steps: before the old folder is moved, before the new one is, before the old one is deleted."""

@@ -3,7 +3,6 @@
 import errno
 import hashlib
 import os
-import resource
 import shlex
 import shutil
 import tarfile
@@ -236,6 +235,7 @@ def test_a_full_disk(work: Path, frcnn: Command, monkeypatch: pytest.MonkeyPatch
 def test_a_disk_that_fills_up_while_writing(
     work: Path, frcnn: Command, monkeypatch: pytest.MonkeyPatch, arguments: str
 ) -> None:
+    resource = pytest.importorskip("resource")
     before = snapshot(work)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))  # bytes a file: writing more fails half-way

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from frcnn.signals import SIGNALS
 from stages.terminal import interrupt
 from stages.terminal.interrupt import exit_by_signal, handle_signals, stop_on_signal
 
@@ -13,11 +14,12 @@ from stages.terminal.interrupt import exit_by_signal, handle_signals, stop_on_si
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[None]:
     """Handle signals as the commands do, and as before afterwards."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
+    numbers = (*SIGNALS, *([signal.SIGALRM] if hasattr(signal, "SIGALRM") else []))
     before = {number: signal.getsignal(number) for number in numbers}
     handle_signals()
     yield
-    signal.setitimer(signal.ITIMER_REAL, 0)
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, 0)
     for number, handler in before.items():
         signal.signal(number, handler)
     vars(interrupt.stop).clear()
@@ -55,7 +57,7 @@ def test_a_signal_amid_an_import_is_granted_after_it(monkeypatch: pytest.MonkeyP
     importing = iter([True, True])
     monkeypatch.setattr(interrupt, "_in_whole", lambda frame: next(importing, False))
     for name in missing:
-        monkeypatch.delattr(signal, name)
+        monkeypatch.delattr(signal, name, raising=False)
     signal.raise_signal(signal.SIGTERM)
     with pytest.raises(SystemExit) as left:
         for _ in range(500):

@@ -7,7 +7,7 @@ import os
 import stat
 from collections.abc import Iterator
 from json import detect_encoding
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath
 
 from frcnn.errors import UserError
 from frcnn.messages import has_control_characters, shorten
@@ -90,7 +90,10 @@ def bad_name(name: str) -> str | None:
 
 def bad_id(image_id: str) -> str | None:
     """Return what is wrong with the id of an image, or nothing; a slash is for folders."""
-    path = PurePosixPath(image_id.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts:
-        return f"{shorten(image_id)} leads outside the dataset"
-    return bad_name(image_id)
+    return f"{shorten(image_id)} leads outside the dataset" if leads_outside(image_id) else bad_name(image_id)
+
+
+def leads_outside(name: str) -> bool:
+    """Tell whether a name, with slashes of either kind, leads out of the folder to which it is joined."""
+    path = PurePath(name.replace("\\", "/"))
+    return bool(path.anchor) or ".." in path.parts  # an anchor of Windows may be a drive alone

@@ -9,7 +9,7 @@ from frcnn.advice.figures import read_training
 from frcnn.data.voc.dataset import VocDataset
 from frcnn.errors import UserError
 from frcnn.params import Params
-from tests.factories import change
+from tests.factories import POSIX, change
 
 
 def timed(dataset: Path, params: Params) -> timing.Timing:
@@ -34,6 +34,7 @@ def test_what_cannot_be_trained_is_one_line(dataset: Path, params: Params) -> No
         timed(dataset, impossible)
 
 
+@POSIX
 def test_a_killed_step_is_one_line(dataset: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
     code = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
     run = timing.subprocess.run

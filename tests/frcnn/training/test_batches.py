@@ -20,7 +20,7 @@ from frcnn.training.batches import EpochBatches, Source, load_sample, loader
 from frcnn.training.minibatch import sample_anchors
 from frcnn.training.picture_cache import PictureCache
 from frcnn.training.plan import plan_epoch
-from tests.factories import change, grid_of, one_map
+from tests.factories import LINUX, change, grid_of, one_map
 
 SIZES = [(160, 176), (200, 160), (160, 160), (160, 208), (192, 160), (161, 160), (224, 160)]
 
@@ -210,7 +210,7 @@ def test_a_folder_whose_name_is_too_long_for_sockets(
         loader(epoch(source), 0, workers=2, pin=False)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=LINUX)])
 @pytest.mark.parametrize("kind", ["source", "augmented"])
 def test_a_cache_changes_no_batch_and_spares_reading(request: pytest.FixtureRequest, kind: str, workers: int) -> None:
     source = request.getfixturevalue(kind)

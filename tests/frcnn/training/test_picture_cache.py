@@ -7,6 +7,7 @@ import pytest
 
 from frcnn.errors import UserError
 from frcnn.training.picture_cache import PictureCache
+from tests.factories import LINUX
 
 SIZES = np.array([(3, 2), (5, 7)])
 IMAGE = np.arange(5 * 7 * 3, dtype=np.uint8).reshape(7, 5, 3)
@@ -19,6 +20,7 @@ def test_what_was_put_is_got_and_nothing_else() -> None:
     np.testing.assert_array_equal(cache.get(1), IMAGE)
 
 
+@LINUX
 def test_forked_processes_share_it() -> None:
     cache = PictureCache(SIZES)
     child = get_context("fork").Process(target=cache.put, args=(1, IMAGE))

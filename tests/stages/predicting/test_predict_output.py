@@ -20,7 +20,7 @@ from frcnn.errors import UserError
 from frcnn.params import Data
 from frcnn.result import Result
 from stages import predict
-from tests.factories import ROOT
+from tests.factories import POSIX, ROOT
 from tests.stages.predicting.calls import FakeDetector, drawn, entries, run
 
 
@@ -77,6 +77,7 @@ def test_results_so_far_are_on_disk(
     assert not (tmp_path / "out" / predict.UNFINISHED).exists()
 
 
+@POSIX
 def test_a_full_disk_leaves_whole_lines(folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
     """No file may grow beyond 300 bytes: enough for one line and a half."""
     code = f"""
@@ -102,6 +103,7 @@ def test_a_name_of_as_many_bytes_as_there_may_be(folder: Path, tmp_path: Path) -
     assert drawn(tmp_path) == ["two.png", f"{name[:66]}.png"]
 
 
+@POSIX
 def test_a_name_that_is_no_text(folder: Path, tmp_path: Path) -> None:
     (folder / "one.jpg").rename(os.fsdecode(os.fsencode(folder) + b"/\xff.jpg"))
     [entry, _] = sorted(run(tmp_path, folder), key=lambda entry: -entry["width"])

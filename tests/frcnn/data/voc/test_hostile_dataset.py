@@ -4,17 +4,18 @@ import os
 import socket
 import threading
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import pytest
 
 from frcnn.data.checks import check_dataset
+from frcnn.data.voc import inside
 from frcnn.data.voc.dataset import VocDataset, read_names
 from frcnn.data.voc.inside import walk
 from frcnn.errors import UserError
 from frcnn.params import Params
 from frcnn.sources.source import resolve
-from tests.factories import troubles, voc_object, write_list, write_voc
+from tests.factories import POSIX, troubles, voc_object, write_list, write_voc
 
 BOMB = "".join(f'<!ENTITY e{i} "{f"&e{i - 1};" * 10}">' for i in range(1, 12))
 PLACES = {
@@ -184,6 +185,7 @@ def make_special(path: Path, kind: str) -> None:
         path.symlink_to("/dev/zero")
 
 
+@POSIX
 @pytest.mark.parametrize("kind", ["FIFO", "socket", "device"])
 @pytest.mark.parametrize("place", PLACES)
 def test_special_files_are_refused(tmp_path: Path, place: str, kind: str) -> None:
@@ -192,6 +194,7 @@ def test_special_files_are_refused(tmp_path: Path, place: str, kind: str) -> Non
     assert f"{root / PLACES[place]}: is no plain file" in refusal(lambda: read(root))
 
 
+@POSIX
 def test_a_special_list_does_not_stop_the_search_for_lists(tmp_path: Path) -> None:
     root = write_voc(tmp_path / "d", {"a": voc_object()})
     os.mkfifo(root / "ImageSets/Main/cat_trainval.txt")
@@ -256,6 +259,7 @@ def test_hidden_files_and_companions_of_macos_are_left_out(tmp_path: Path) -> No
     assert troubles(root) == []
 
 
+@POSIX
 def test_a_source_that_is_a_fifo(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "set.tar")
     assert "neither a folder nor a plain file" in refusal(lambda: resolve(str(tmp_path / "set.tar"), None, {}))
@@ -283,6 +287,13 @@ def test_ids_that_are_refused(tmp_path: Path, line: str, words: str) -> None:
     write_list(root, f"a\n{line}\n")
     text = refusal(lambda: VocDataset(root).split("trainval"))
     assert text.startswith(f"{root}/ImageSets/Main/trainval.txt: line 2: id ") and words in text
+
+
+@pytest.mark.parametrize("name", ["C:/secret", "C:secret", "\\\\server\\share\\secret", "a\\..\\..\\b"])
+def test_names_that_lead_outside_on_windows(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(inside, "PurePath", PureWindowsPath)
+    assert inside.leads_outside(name)
+    assert not inside.leads_outside("cam/a.b")
 
 
 @pytest.mark.parametrize("name", ["a\x1b[2J", "a\x85b", "a\u2029b", "a\tb", "x" * 300])
