@@ -216,7 +216,8 @@ def _write(result: "Result", target: Path | None, score: dict[str, float]) -> di
     from frcnn.files import atomic_path
 
     if target:
-        options = {"format": "png"} if target.suffix == ".png" else {"format": "jpeg", "quality": 90}
+        # The usual level of compression takes half as long as the network, and saves a seventh of the bytes.
+        options = {"format": "png", "compress_level": 1} if target.suffix == ".png" else {"format": "jpeg", "quality": 90}
         with atomic_path(target) as temporary:
             result.draw().save(temporary, **options)
     entry = result.to_dict()

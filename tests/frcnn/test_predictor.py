@@ -297,6 +297,17 @@ def test_supervision(detector: Predictor, array: np.ndarray, monkeypatch: pytest
         detector(array).to_supervision()
 
 
+def test_the_package_supervision(detector: Predictor, array: np.ndarray) -> None:
+    """Run with supervision 0.31.2."""
+    supervision = pytest.importorskip("supervision")
+    result = detector(array)
+    found = result.to_supervision()
+    assert len(supervision.Detections.merge([found, result.filter(1.0).to_supervision()])) == len(result)
+    assert found[found.confidence > 0.75]["class_name"].tolist() == list(result.filter(0.75).names)
+    drawn = supervision.LabelAnnotator().annotate(supervision.BoxAnnotator().annotate(array.copy(), found), found)
+    assert drawn.shape == array.shape and (drawn != array).any()
+
+
 def test_load(monkeypatch: pytest.MonkeyPatch, array: np.ndarray) -> None:
     asked: list[tuple] = []
     monkeypatch.setattr("frcnn.loading.load_detector", lambda *arguments: asked.append(arguments) or FakeNetwork())
