@@ -216,10 +216,10 @@ def _write(result: "Result", target: Path | None, score: dict[str, float]) -> di
     from frcnn.files import atomic_path
 
     if target:
-        # The usual level of compression takes half as long as the network, and saves a seventh of the bytes.
-        options = {"format": "png", "compress_level": 1} if target.suffix == ".png" else {"format": "jpeg", "quality": 90}
+        # The usual level of compression takes five times as long, and saves a seventh of the bytes.
+        png, jpeg = {"format": "png", "compress_level": 1}, {"format": "jpeg", "quality": 90}
         with atomic_path(target) as temporary:
-            result.draw().save(temporary, **options)
+            result.draw().save(temporary, **(png if target.suffix == ".png" else jpeg))
     entry = result.to_dict()
     detections = entry.pop("detections")
     return entry | score | {"detections": detections}
