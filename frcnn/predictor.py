@@ -13,6 +13,7 @@ from frcnn.detector.config import DetectorConfig
 from frcnn.detector.interfaces import Detector
 from frcnn.detector.run import detect_resized, prepare
 from frcnn.images import to_array
+from frcnn.messages import first_few
 from frcnn.params import Detect
 from frcnn.params.training import Postprocessing
 from frcnn.params.types import Precision
@@ -42,6 +43,11 @@ class Predictor:
 
     network: Detector
     settings: Detect
+
+    def __repr__(self) -> str:
+        """Return what it is in a line."""
+        classes = f"{len(self.class_names)} classes: {first_few(self.class_names)}"
+        return f"<detector {self.config.model.backbone}, {classes}; score_threshold {self.settings.score_threshold:g}>"
 
     @property
     def config(self) -> DetectorConfig:

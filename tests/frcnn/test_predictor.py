@@ -356,3 +356,8 @@ print(time.perf_counter() - began, sorted({heavy!r} & set(sys.modules)))
 def test_what_the_package_offers() -> None:
     assert {name for name in frcnn.__all__ if not name.startswith("__")} == set(frcnn.HOMES)
     assert all(callable(getattr(frcnn, name)) for name in frcnn.HOMES)
+
+
+def test_it_describes_itself_in_a_line(params: Params) -> None:
+    network = TorchDetector(build(params).eval(), torch.device("cpu"))
+    assert repr(Predictor(network, params.detect)) == "<detector resnet18, 3 classes: a, b, c; score_threshold 0.05>"
