@@ -1,5 +1,5 @@
 # Each target does its own set-up. Another Python: make demo PYTHON=python3.12
-PYTHON ?= python3
+PYTHON ?= $(if $(filter Windows_NT,$(OS)),python,python3)
 # On what has no package tensorflow-cpu: make test TENSORFLOW=tensorflow
 TENSORFLOW ?= tensorflow-cpu
 BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)

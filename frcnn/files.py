@@ -227,9 +227,12 @@ def _remove_abandoned(folder: Path, before: float = math.inf) -> None:
 
 def _flush(what: Path) -> None:
     """Have a file or a folder written to the disk; Windows does that for folders by itself."""
-    if sys.platform == "win32" and what.is_dir():
-        return
-    descriptor = os.open(what, os.O_RDWR if sys.platform == "win32" else os.O_RDONLY)
+    try:
+        descriptor = os.open(what, os.O_RDWR if sys.platform == "win32" else os.O_RDONLY)
+    except PermissionError:
+        if sys.platform == "win32":  # a folder, or a file that is read-only
+            return
+        raise
     try:
         os.fsync(descriptor)
     except OSError as error:

@@ -35,7 +35,7 @@ def _run() -> None:
         from .commands import app
 
         with torch_needed():
-            app()
+            app(windows_expand_args=False)  # predict expands names by itself, on every system
     except Exception as error:
         if stop():
             return  # what came of it does not matter

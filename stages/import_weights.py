@@ -52,7 +52,7 @@ def run(
 
     if not source.is_file():
         raise UserError(f"{source}: no such file")
-    if out.resolve() == source.resolve():
+    if out.exists() and out.samefile(source):
         raise UserError(f"{out}: is the file to be read; choose another name with --out")
     sha256 = sha256_file(source)
     found = recognize(source, sha256, preparation)

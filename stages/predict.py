@@ -205,10 +205,19 @@ def _expand(pictures: Sequence[str], recursive: bool) -> tuple[list[str], int]:
 
 
 def _refuse_to_overwrite(sources: Sequence[str], targets: Sequence[Path]) -> None:
-    read = {Path(source).resolve() for source in sources}
+    read = {_identity(Path(source)) for source in sources} - {None}
     for target in targets:
-        if target.resolve() in read:
+        if _identity(target) in read:
             raise UserError(f"{target}: would overwrite a picture to be read; choose another folder with --out")
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return what two names of one file, by links or in other letters, have in common; None of no file."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _write(result: "Result", target: Path | None, score: dict[str, float]) -> dict[str, Any]:

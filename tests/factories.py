@@ -110,11 +110,11 @@ def write_voc(
         (folder / part).mkdir(parents=True)
     for number, (image_id, objects) in enumerate(pictures.items()):
         xml = f"<annotation><filename>wrong.jpg</filename>{objects}</annotation>"
-        (folder / "Annotations" / f"{image_id}.xml").write_text(xml)
+        (folder / "Annotations" / f"{image_id}.xml").write_text(xml, encoding="utf-8")
         Image.new("RGB", size, (40 * number % 256, 128, 128)).save(folder / "JPEGImages" / f"{image_id}.jpg")
     write_list(folder, "".join(f"{image_id}\n" for image_id in pictures))
     if classes is not None:
-        (folder / "classes.txt").write_text(classes)
+        (folder / "classes.txt").write_text(classes, encoding="utf-8")
     return folder
 
 
@@ -125,7 +125,7 @@ def troubles(dataset: Path) -> list[Problem]:
 
 def write_list(folder: Path, text: str, split: str = "trainval") -> None:
     """Write the list of a split as it is."""
-    (folder / "ImageSets" / "Main" / f"{split}.txt").write_text(text, newline="")
+    (folder / "ImageSets" / "Main" / f"{split}.txt").write_text(text, encoding="utf-8", newline="")
 
 
 def write_anchors(params: Params, dataset: Path, path: Path) -> Path:

@@ -139,7 +139,9 @@ def _failures() -> Iterator[None]:
         yield
     except (OSError, http.client.HTTPException, ValueError, OverflowError) as error:  # overflow: of a port
         cause = error.reason if isinstance(error, urllib.error.URLError) else error
-        refused = cause is not error and not isinstance(cause, TimeoutError | ConnectionResetError)
+        refused = cause is not error and not isinstance(
+            cause, TimeoutError | ConnectionResetError | ConnectionAbortedError
+        )
         final = refused or isinstance(error, ValueError | OverflowError | http.client.InvalidURL)
         reason = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
         raise TransferError(reason, again=not final) from error

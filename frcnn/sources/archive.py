@@ -2,6 +2,7 @@
 
 import errno
 import lzma
+import os
 import re
 import shutil
 import stat
@@ -10,7 +11,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from frcnn.data.voc.inside import leads_outside
@@ -29,6 +30,8 @@ SIGNATURES = {  # of archives that are not read
     b"\x04\x22\x4d\x18": "LZ4", b"LZIP": "lzip", b"MSCF": "CAB",
 }  # fmt: skip
 NO_LATIN = re.compile("[^\0-\x7f\u00c0-\u024f]")  # what most letters of other encodings are in cp437
+WINDOWS = os.name == "nt"
+REFUSED_BY_WINDOWS = re.compile(r'[<>:"|?*]|[. ](?=/|$)')
 UTF8 = 0x800  # flag of a zip's member
 Progress = Callable[[int, int | None], None]
 
@@ -84,7 +87,7 @@ class _Member(tarfile.TarInfo):
 
 
 def _unpack_tar(archive: Path, folder: Path, report: Progress) -> None:
-    free, total = shutil.disk_usage(folder).free, 0
+    free, total, names = shutil.disk_usage(folder).free, 0, set[str]()
     with tarfile.open(archive, tarinfo=_Member) as tar:
         for done, member in enumerate(tar, 1):
             _check_name(archive, member.name)
@@ -92,6 +95,7 @@ def _unpack_tar(archive: Path, folder: Path, report: Progress) -> None:
                 raise UserError(f"{archive}: member {member.name} is a link or device; make an archive of plain files")
             total += member.size
             _check_size(archive, done, total, free)
+            _require_own_name(archive, folder, member.name, names)
             tar.extract(member, folder, set_attrs=False, filter="data")
             report(done, None)
         # tarfile takes a damaged header or an end between two members for the end of the archive
@@ -111,20 +115,25 @@ def _require_zeros(rest: Any) -> None:
 
 def _unpack_zip(archive: Path, folder: Path, report: Progress) -> None:
     with zipfile.ZipFile(archive) as file:
-        members = file.infolist()
+        members, names = file.infolist(), set[str]()
         _mend_names(archive, members)
         _check_size(archive, len(members), sum(each.file_size for each in members), shutil.disk_usage(folder).free)
         for done, member in enumerate(members, 1):
             _check_name(archive, member.filename)
             if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
                 raise UserError(f"{archive}: member {member.filename} is a link or device; make one of plain files")
+            _require_own_name(archive, folder, member.filename, names)
             file.extract(member, folder)
             report(done, len(members))
 
 
 def _mend_names(archive: Path, members: list[zipfile.ZipInfo]) -> None:
     """Read names that state no encoding as UTF-8 or else cp437, and backslashes, as of PowerShell 5, as slashes."""
-    unstated = [each for each in members if not each.flag_bits & UTF8 and each.filename == each.orig_filename]
+    unstated = [
+        each
+        for each in members
+        if not each.flag_bits & UTF8 and each.filename == each.orig_filename.replace(os.sep, "/")
+    ]
     try:
         for each in unstated:
             each.filename.encode("cp437").decode()
@@ -150,8 +159,18 @@ def _check_size(archive: Path, members: int, total: int, free: int) -> None:
 
 
 def _check_name(archive: Path, name: str) -> None:
+    if WINDOWS and (bad := REFUSED_BY_WINDOWS.search(name)):
+        raise UserError(f"{archive}: member {name}: Windows allows no name with {bad[0]!r} there; rename it")
     if leads_outside(name):
         raise UserError(f"{archive}: member {name} lies outside the archive's folder; nothing was unpacked")
+
+
+def _require_own_name(archive: Path, folder: Path, name: str, names: set[str]) -> None:
+    """Refuse a member that would replace one of another name, where names that differ by case are the same."""
+    name = PurePosixPath(name).as_posix()
+    if name not in names and (folder / name).is_file():
+        raise UserError(f"{archive}: member {name}: another name differs by case alone; unpack it on Linux, or rename")
+    names.add(name)
 
 
 def _ignore(done: int, total: int | None) -> None:

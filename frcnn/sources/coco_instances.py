@@ -10,15 +10,13 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
-from pycocotools import mask
-
 from frcnn.errors import UserError
 from frcnn.messages import cut, shorten
 from frcnn.sources.found import SPLITS, Box, Files, Found, Object, class_name, converted, split_of
 
 KEYS = ("images", "annotations", "categories")
 LARGEST = 1 << 24  # px
-RUNS = re.compile("(?:[P-o]{0,6}[0-O])*")  # a compressed RLE; pycocotools would read beyond the end of another
+RUNS = re.compile("(?:[P-o]{0,6}[0-O])*")  # a compressed RLE; COCO's code would read beyond the end of another
 
 
 def instance_files(files: Files) -> list[PurePosixPath]:
@@ -136,6 +134,8 @@ def _numbers(values: Any, where: str, key: str, wanted: str, count: int | None) 
 
 def _box_of_runs(shape: dict[str, Any], where: str) -> Box:
     """Return the extent of an RLE."""
+    from faster_coco_eval.core import mask  # takes a while
+
     size, counts = (shape.get(key) for key in ("size", "counts"))
     whole = isinstance(size, list) and len(size) == 2 and all(type(n) is int and 0 < n <= LARGEST for n in size)
     if whole and _are_runs(counts, math.prod(size or ())):

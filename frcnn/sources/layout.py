@@ -125,7 +125,7 @@ def _roots(folder: Path) -> list[VocDataset]:
         if set(PARTS) <= set(folders):
             roots.append(parent)
             folders.clear()
-    return [VocDataset(root) for root in sorted(roots)]
+    return [VocDataset(root) for root in sorted(roots, key=Path.as_posix)]
 
 
 def _read_lists(source: VocDataset, used: Sequence[str]) -> dict[str, Lines]:
@@ -187,6 +187,8 @@ def link_or_copy(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(source.resolve(), target)
+    except FileExistsError as error:  # on macOS and Windows; a copy would be written into the other source
+        raise UserError(f"{source}: another name differs from this one by case alone; rename one of them") from error
     except OSError:
         shutil.copyfile(source, target)
 

@@ -1,6 +1,7 @@
 """What the parameter download.source may say, resolved to files to fetch or paths on this machine."""
 
 import hashlib
+import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -39,7 +40,8 @@ def resolve(source: str, mirror: str | None, sha256: dict[str, str]) -> list[Pub
         name = unquote(urlsplit(source).path).rpartition("/")[2] or "archive"
         # equally named archives of two addresses must not meet in the cache
         prefix = hashlib.sha256(source.encode()).hexdigest()[:12]
-        return [Published(f"{prefix}-{name}", (source,), sha256.get(name))]
+        plain = re.sub(r"[^\w.+-]", "_", name)  # Windows has names that lead elsewhere
+        return [Published(f"{prefix}-{plain}", (source,), sha256.get(name))]
     path = project_path(source)
     if not path.exists():
         raise UserError(f"download.source: {source} is neither a path that exists nor a known name; write {KNOWN}")

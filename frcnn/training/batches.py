@@ -86,7 +86,7 @@ def loader(batches: EpochBatches, start: int, workers: int, pin: bool) -> DataLo
         UserError: loading processes would wait for each other for ever, as the name of the folder for temporary files
             is too long for their sockets.
     """
-    if workers and len(os.fsencode(tempfile.gettempdir())) > LONGEST_TMPDIR:
+    if workers and sys.platform != "win32" and len(os.fsencode(tempfile.gettempdir())) > LONGEST_TMPDIR:
         remedy = "set TMPDIR to a shorter path, or use --workers 0"
         raise UserError(f"{tempfile.gettempdir()}: too long a path for loading processes; {remedy}")
     if workers and batches.source.cache and sys.platform != "linux":  # macOS forks, but not safely

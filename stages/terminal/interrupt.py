@@ -22,7 +22,7 @@ PR_SET_PDEATHSIG = 1  # Linux, prctl(2)
 ECHO = 1.0  # seconds within which a signal is the same one again: a parent of many threads dies once for each
 AGAIN = 0.1  # seconds until a stop that was not granted, or got swallowed, is tried again
 # What an exception must not cut short: an import, the start of a process.
-WHOLE = ("<frozen importlib._bootstrap>", "multiprocessing/popen_spawn_posix.py")
+WHOLE = ("<frozen importlib._bootstrap>", "popen_spawn_posix.py", "popen_spawn_win32.py", "popen_forkserver.py")
 
 
 class Stop:

@@ -1,9 +1,11 @@
 """Run the command of a stage in a process of its own, and print what a whole pipeline made."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,7 +30,10 @@ def run_stage(stage: str, command: list[str], again: str, folder: Path = Path())
         UserError: it failed.
         SystemExit: a signal stopped it.
     """
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    path = os.pathsep.join(
+        [sysconfig.get_path("scripts"), str(Path(sys.executable).parent), os.environ.get("PATH", "")]
+    )
+    command = [shutil.which(command[0], path=path) or command[0], *command[1:]]  # Windows looks in its own PATH alone
     begin = time.monotonic()
     with stop_on_signal():
         # A process group of its own: each signal reaches DVC and the stage once, whoever sent it.

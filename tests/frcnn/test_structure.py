@@ -1,6 +1,9 @@
 """The house: directions of imports, lengths of files and functions, and the code that dvc.yaml and checkpoints name."""
 
 import ast
+import re
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -159,3 +162,15 @@ def test_the_fingerprint_covers_exactly_the_code_that_training_imports() -> None
     entries = [*checkpoint.CODE, *checkpoint.KERAS_CODE, *checkpoint.ONNX_CODE, *checkpoint.VALIDATION_CODE]
     used = closure("frcnn/training/setup.py", "frcnn/training/loop.py")
     assert filled(used) == filled(covered([f"frcnn/{entry}" for entry in entries]))
+
+
+def test_all_packages_are_dependencies() -> None:
+    """What is imported is installed with this project, or with an extra."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needed = {re.split("[<>=]", each)[0].replace("-", "_") for each in project["dependencies"]}
+    needed = needed - {"pyyaml", "pillow", "ruamel.yaml"} | {"yaml", "PIL", "ruamel", "pydantic_core"}
+    extra = {"tensorflow", "keras", "onnx", "onnxscript", "onnxruntime", "tensorboard", "supervision"}
+    for path in FILES:
+        if path.relative_to(ROOT).parts[0] in ("frcnn", "stages"):
+            roots = {module.split(".")[0] for module in imported_modules(path)}
+            assert roots - sys.stdlib_module_names <= {"frcnn", "stages"} | needed | extra, path

@@ -8,6 +8,7 @@ import pytest
 
 from frcnn.presets import commented_params
 from frcnn.template import write_project
+from stages.terminal.stage_process import run_stage
 from tests.factories import ROOT
 from tests.stages.test_demo import environment, reduce
 
@@ -71,3 +72,13 @@ def test_a_failed_stage_runs_again(finished: tuple[Path, str]) -> None:
 
 def test_elsewhere_it_says_what_is_missing(tmp_path: Path) -> None:
     assert "dvc.yaml: no such file here; go to a project" in frcnn_run(tmp_path, code=2)
+
+
+def test_programs_of_this_environment_are_found_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the environment is not activated and the system looks in its own PATH alone, as Windows does."""
+    program = tmp_path / "program"
+    program.write_text("#!/bin/sh\ntouch done\n")
+    program.chmod(0o755)
+    monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path))
+    run_stage("x", ["program"], "again", tmp_path)
+    assert (tmp_path / "done").exists()

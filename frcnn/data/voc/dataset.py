@@ -186,7 +186,8 @@ class VocDataset:
 
     @cached_property
     def _lists(self) -> dict[str, Path]:
-        paths = sorted(path for path in (self.root / SETS).glob("*") if path.suffix.lower() == ".txt")
+        found = (path for path in (self.root / SETS).glob("*") if path.suffix.lower() == ".txt")
+        paths = sorted(found, key=Path.as_posix)  # paths of Windows sort without regard to case
         return {path.stem: path for path in paths if not is_hidden(path.name)}
 
     def _read_split_lines(self, split: str) -> list[tuple[int, str]]:

@@ -3,6 +3,7 @@ import io
 import os
 import tarfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -266,3 +267,23 @@ def test_names_that_no_file_has(tmp_path: Path, name: str) -> None:
         unpack(tmp_path / "a.tar", tmp_path / "out")
     except UserError as error:
         assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize("write", [write_tar, write_zip])
+def test_members_that_are_one_file_on_this_system_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[..., Path]
+) -> None:
+    """On macOS and Windows names that differ by case alone are one file; here every name is."""
+    archive = write(tmp_path / "a.tar", files={"d/A.jpg": b"1", "d/a.jpg": b"2"})
+    monkeypatch.setattr(Path, "is_file", lambda path: path.name == "a.jpg" or path == archive)
+    with pytest.raises(UserError, match="member d/a.jpg: another name differs by case alone"):
+        unpack(archive, tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["a:b.jpg", "d/what?.jpg", "d./a.jpg", "a.jpg "])
+def test_names_that_windows_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    archive = write_tar(tmp_path / "a.tar", files={name: b"1"})
+    unpack(archive, tmp_path / "here")
+    monkeypatch.setattr(module, "WINDOWS", True)
+    with pytest.raises(UserError, match="Windows allows no name with"):
+        unpack(archive, tmp_path / "there")

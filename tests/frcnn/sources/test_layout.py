@@ -10,7 +10,7 @@ from frcnn.data.voc.problems import MARKER
 from frcnn.errors import UserError
 from frcnn.files import atomic_folder
 from frcnn.params import Download
-from frcnn.sources.layout import find_roots, install
+from frcnn.sources.layout import find_roots, install, link_or_copy
 from frcnn.sources.shapes import CLASSES
 from frcnn.sources.synthetic import draw_dataset
 from tests.factories import troubles
@@ -290,3 +290,14 @@ def test_a_users_own_folder_is_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds files of something else"):
         replace_by(tmp_path / "mine", "new\n")
     assert content(tmp_path) == {"mine/classes.txt": b"dog\n"}
+
+
+def test_a_picture_whose_name_differs_by_case_alone_is_not_written_into_another(tmp_path: Path) -> None:
+    """On macOS and Windows both names are one file; here the second is made to be there already."""
+    for folder in ("cats", "dogs"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.jpg").write_text(folder)
+    link_or_copy(tmp_path / "cats/a.jpg", tmp_path / "new/a.jpg")
+    with pytest.raises(UserError, match=r"dogs.a\.jpg: another name differs from this one by case alone"):
+        link_or_copy(tmp_path / "dogs/a.jpg", tmp_path / "new/a.jpg")
+    assert (tmp_path / "cats/a.jpg").read_text() == "cats"

@@ -130,6 +130,14 @@ def test_jpeg(folder: Path, tmp_path: Path) -> None:
         predict.run([str(folder)], out=folder, picture_format=predict.Format.jpg)
 
 
+def test_another_name_of_a_picture_is_not_overwritten(folder: Path, tmp_path: Path) -> None:
+    """As IMG.PNG and IMG.png are, where the file system does not tell them apart."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/one.png").hardlink_to(folder / "one.jpg")
+    with pytest.raises(UserError, match="one.png: would overwrite a picture to be read"):
+        run(tmp_path, folder)
+
+
 def test_json_only(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     run(tmp_path, folder)
     with_pictures = (tmp_path / "out/detections.json").read_bytes()
@@ -192,4 +200,4 @@ def test_memory_is_constant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     finally:
         tracemalloc.stop()
     assert len(held) == 300
-    assert max(held[250:]) - max(held[50:100]) < 100_000  # 250 results with their pictures are 3 MB
+    assert max(held[250:]) - max(held[50:100]) < 500_000  # 200 results are 2 MB, what the fake detector notes 0.05 MB
