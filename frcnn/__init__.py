@@ -27,6 +27,11 @@ HOMES = {
 }
 
 
+def __dir__() -> list[str]:
+    """Return the names that the package offers."""
+    return __all__
+
+
 def __getattr__(name: str) -> Any:
     """Return what the package offers."""
     if name in HOMES:

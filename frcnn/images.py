@@ -39,7 +39,9 @@ def to_array(image: "AnyImage") -> np.ndarray:
         return _check(image, "an array", "(H, W, 3)", 2)
     torch: Any = sys.modules.get("torch")  # who has a tensor has imported it
     if torch is not None and isinstance(image, torch.Tensor):
-        return _check(image.detach().cpu().numpy(), "a tensor", "(3, H, W)", 0)
+        pixels = image.detach().cpu()
+        pixels = pixels.float() if pixels.is_floating_point() else pixels  # NumPy has no bfloat16
+        return _check(pixels.numpy(), "a tensor", "(3, H, W)", 0)
     kinds = "a path, a URL, a PIL image, a NumPy array or a tensor of torch"
     raise TypeError(f"an image is {kinds}, not {type(image).__name__}; pass several as a list")
 

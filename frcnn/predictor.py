@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, overload
 
 import numpy as np
@@ -87,7 +88,12 @@ class Predictor:
         """Yield what is found in each image of any number, of which a few are in memory at a time.
 
         Two threads read and resize the next images meanwhile.
+
+        Raises:
+            UserError, TypeError, ValueError: as `to_array`, for an image; those before it have been yielded.
         """
+        if isinstance(images, str | Path | np.ndarray) or not isinstance(images, Iterable):
+            raise TypeError("stream: pass several images, such as a list or a generator; for one call the detector")
         prepared = read_ahead(self.prepare, images)
         while batch := list(islice(prepared, self.settings.batch_size)):
             yield from self.find(batch)

@@ -9,7 +9,7 @@ import numpy as np
 from frcnn.arrays import offsets
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Detections:
     """Detections of one image, best first.
 

@@ -61,6 +61,8 @@ def read_weights(path: Path) -> tuple[DetectorConfig, Weights]:
         header, weights = read_tensors(path, sealed_from=4)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such weights file; train first, or name another") from error
+    except IsADirectoryError as error:
+        raise UserError(f"{path}: is a folder; name a weights file in it, such as phase2.safetensors") from error
     if header.get("schema") != SCHEMA or header.get("version") not in range(2, VERSION + 1):
         raise UserError(f"{path}: not a weights file of this project, version 2 to {VERSION}; train again")
     return from_dict(DetectorConfig, _upgrade(header["config"]), str(path)), weights

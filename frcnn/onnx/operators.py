@@ -7,6 +7,7 @@ import torch
 import torchvision
 from onnxscript import opset18
 from torch import Tensor
+from torch.nn import functional
 
 from frcnn.pytorch.nms import as_float32, nms
 
@@ -51,12 +52,16 @@ def onnx_nms_mask(boxes: Any, scores: Any, threshold: float, most: int) -> Any:
 
 
 def torchvision_nms_mask(boxes: Tensor, scores: Tensor, threshold: float, most: int) -> Tensor:
-    """Do the work of `nms_mask` by torchvision's operator alone, with the sets apart from each other."""
-    places = torch.nonzero(scores.flatten() > LOWEST)[:, 0]
+    """Do the work of `nms_mask` by torchvision's operator alone, with the sets apart from each other.
+
+    Two boxes without area, which always stay, are added: torch.export takes for granted that `nonzero` finds two.
+    """
     apart = torch.arange(scores.shape[0], device=scores.device)[:, None, None] * (boxes.amax().double() + 1)
-    real = (boxes + apart).flatten(0, 1)[places]
-    kept = places[torchvision.ops.nms(real, scores.flatten()[places].double(), threshold)]
-    return torch.zeros_like(scores, dtype=torch.bool).flatten().index_fill(0, kept, True).view_as(scores)
+    flat_boxes = functional.pad((boxes + apart).flatten(0, 1), (0, 0, 0, 2))
+    flat_scores = functional.pad(scores.flatten(), (0, 2)).double()
+    places = torch.nonzero(flat_scores > LOWEST)[:, 0]
+    kept = places[torchvision.ops.nms(flat_boxes[places], flat_scores[places], threshold)]
+    return torch.zeros_like(flat_scores, dtype=torch.bool).index_fill(0, kept, True)[:-2].view_as(scores)
 
 
 def onnx_roi_pool(features: Any, rois: Any, scale: float, rows: int, columns: int) -> tuple[Any, Any]:

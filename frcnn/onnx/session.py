@@ -62,9 +62,10 @@ class OnnxDetector:
         most, own_most = (each.max_detections or np.inf for each in (settings, own))
         if other := other + ["max_detections"] * (most > own_most):
             name = other[0]
+            end = {"score_threshold": "at least ", "max_detections": "at most "}.get(name, "")
             raise UserError(
                 f"{self.path}: detect.{name}: exported with {getattr(own, name)}, not {getattr(settings, name)}; "
-                f"set it to that, or export again with --set detect.{name}={getattr(settings, name)}"
+                f"set it to {end}that, or export again with --set detect.{name}={getattr(settings, name)}"
             )
 
 

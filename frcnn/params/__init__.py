@@ -202,7 +202,7 @@ def load_params(path: Path, overrides: Sequence[str] = ()) -> Params:
 
     Args:
         path: YAML file, or the name of a preset: default, demo, finetune, reference.
-        overrides: `section.key=value` texts that replace values of the file; the value is YAML.
+        overrides: `section.key=value` texts that replace values of the file; the value is YAML, of a section a part.
 
     Raises:
         UserError: no such file, not YAML, or keys that are unknown, of a wrong type or out of range: a line for each.
@@ -247,7 +247,14 @@ def _override(tree: Any, text: str) -> None:
     for name in names[:-1]:
         tree = tree.setdefault(name, {}) if isinstance(tree, dict) else None
     if isinstance(tree, dict):  # else checking the file says what is wrong with it
-        tree[names[-1]] = parsed
+        tree[names[-1]] = _merged(tree.get(names[-1]), parsed)
+
+
+def _merged(old: Any, new: Any) -> Any:
+    """Return a value, or of two sections the old one with what the new one has."""
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        return new
+    return old | {key: _merged(old.get(key), value) for key, value in new.items()}
 
 
 def _dotted_names(cls: type[Section], prefix: str = "") -> Iterator[str]:

@@ -185,3 +185,11 @@ def test_a_folder_does_not_hide_the_preset_of_its_name(tmp_path: Path, monkeypat
     monkeypatch.chdir(tmp_path)
     (tmp_path / "demo").mkdir()
     assert load_params(Path("demo")).download.source == "synthetic"
+
+
+def test_a_part_of_a_section_leaves_the_rest() -> None:
+    usual = load_params(Path("demo"))
+    params = load_params(Path("demo"), ["train_phase1={epochs: 1}", "train={rpn: {batch_size: 8}}"])
+    assert (params.train_phase1.epochs, params.train.rpn.batch_size) == (1, 8)
+    assert params.train_phase1.learning_rate == usual.train_phase1.learning_rate != Params().train_phase1.learning_rate
+    assert params.train.rpn.pre_nms_topk == usual.train.rpn.pre_nms_topk

@@ -361,3 +361,30 @@ def test_what_the_package_offers() -> None:
 def test_it_describes_itself_in_a_line(params: Params) -> None:
     network = TorchDetector(build(params).eval(), torch.device("cpu"))
     assert repr(Predictor(network, params.detect)) == "<detector resnet18, 3 classes: a, b, c; score_threshold 0.05>"
+
+
+@pytest.mark.parametrize("one", ["photo.jpg", Path("photo.jpg"), np.zeros((30, 40, 3), np.uint8), None])
+def test_a_stream_is_of_several_images(detector: Predictor, one: Any) -> None:
+    with pytest.raises(TypeError, match="stream: pass several images"):
+        next(detector.stream(one))
+
+
+def test_half_precision_tensors(detector: Predictor, array: np.ndarray) -> None:
+    pixels = torch.from_numpy(array.copy()).permute(2, 0, 1) / 255
+    for dtype in (torch.bfloat16, torch.float16, torch.float64):
+        assert np.abs(to_array(pixels.to(dtype)).astype(int) - array).max() <= 1
+
+
+def test_what_the_package_offers_is_listed() -> None:
+    assert set(dir(frcnn)) == set(frcnn.__all__)
+    assert frcnn.load and frcnn.UserError
+
+
+def test_results_are_compared_by_identity(detector: Predictor, array: np.ndarray) -> None:
+    result = detector(array)
+    assert result == result and result != detector(array) and len({result, result}) == 1
+
+
+def test_a_folder_of_weights(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is a folder; name a weights file in it"):
+        frcnn.load(tmp_path)

@@ -126,3 +126,46 @@ def test_slim_vgg_is_what_is_built(params: Params, monkeypatch: pytest.MonkeyPat
     assert sum(each.numel() for each in model.parameters()) < 10**6
     assert isinstance(model.backbone.features, nn.Sequential)
     assert faster_rcnn.BUILD["vgg"].__name__ == "slim_vgg"
+
+
+class Suppress(nn.Module):
+    """NMS of an archive."""
+
+    def forward(self, boxes: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        return torchvision_nms_mask(boxes, scores, 0.5, 9)
+
+
+@pytest.mark.parametrize("real", [0, 1, 2, 40])
+def test_an_archive_suppresses_any_number_of_boxes(real: int) -> None:
+    """torch.export makes its program for two or more of what `nonzero` finds."""
+    random = torch.Generator().manual_seed(real)
+    corner = 50 * torch.rand(3, 20, 2, generator=random)
+    boxes = torch.cat([corner, corner + 30 * torch.rand(3, 20, 2, generator=random)], -1)
+    scores = torch.full((60,), -torch.inf)
+    scores[torch.randperm(60, generator=random)[:real]] = torch.rand(real, generator=random)
+    example = boxes.roll(1, 0), torch.rand(3, 20, generator=random)
+    program = torch.export.export(Suppress(), example, strict=False).module()
+    kept = program(boxes, scores.view(3, 20))
+    assert int(kept.sum()) <= real and bool(kept.any()) == bool(real)
+    assert torch.equal(kept, nms_mask(boxes, scores.view(3, 20), 0.5, 20))
+
+
+class Pool(nn.Module):
+    """RoI pooling of a detector with several maps."""
+
+    def __init__(self, detector: ExportedDetector) -> None:
+        super().__init__()
+        self.detector = detector
+
+    def forward(self, fine: torch.Tensor, coarse: torch.Tensor, rois: torch.Tensor) -> torch.Tensor:
+        return self.detector._pool([fine, coarse], rois, (320, 320))
+
+
+def test_an_archive_pools_on_maps_that_no_box_needs(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = slim_detector(params, "mobilenet-v3-fpn", monkeypatch)
+    pool = Pool(ExportedDetector(model, params.detect, TORCH))
+    maps = [torch.randn(1, 8, *cells) for cells in ((10, 10), (10, 10))]
+    small, large = torch.tensor([[9.0, 9, 60, 60]]), torch.tensor([[0.0, 0, 319, 319]])
+    program = torch.export.export(pool, (*maps, torch.cat([small] * 3 + [large] * 3)[None]), strict=False).module()
+    for rois in ([small] * 6, [small] * 5 + [large], [large] * 6):
+        torch.testing.assert_close(program(*maps, torch.cat(rois)[None]), pool(*maps, torch.cat(rois)[None]))
