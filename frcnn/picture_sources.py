@@ -47,6 +47,8 @@ def expand_input(text: str, recursive: bool = False) -> list[str]:
                 folders.clear()
         found = [each for each in files if Path(each).suffix.lower() in EXTENSIONS]
         others = f", but {first_few([Path(each).name for each in files])}; convert them to JPEG or PNG" if files else ""
+        deeper = not recursive and any(each.is_dir() for each in path.iterdir())
+        others += "; --recursive reads the folders in it, too" if deeper else ""
         problem = f"no picture in this folder ({', '.join(EXTENSIONS)}){others}"
     elif glob.has_magic(text):
         found = sorted(each for each in glob.glob(text, recursive=True) if Path(each).is_file())  # noqa: PTH207

@@ -35,6 +35,6 @@ try:
         import keras
         import tensorflow  # noqa: F401
 except ImportError as error:
-    raise UserError(f"TensorFlow or Keras cannot be imported ({error}); pip install '.[tensorflow]'") from error
+    raise UserError(f"TensorFlow or Keras cannot be imported ({error}); pip install 'frcnn[tensorflow]'") from error
 if keras.backend.backend() != "tensorflow":
     raise UserError(f"Keras runs on {keras.backend.backend()} here; set KERAS_BACKEND=tensorflow")

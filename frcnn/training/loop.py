@@ -234,7 +234,7 @@ def _save(learner: Learner, job: Job, state: _State, name: str = "") -> None:
 def _resume(learner: Learner, job: Job, state: _State) -> str:
     content = load_checkpoint(job.checkpoint)
     if content is None:
-        return f"phase {job.number}: {job.phase.epochs} epochs"
+        return f"phase {job.number}: {job.phase.epochs} epoch{'s' * (job.phase.epochs > 1)}"
     if content.get("fingerprint") != job.fingerprint:
         more = " and replacing a finished phase" if content.get("finished") else ""
         return f"{job.checkpoint}: {_reason(content, job)}; starting over{more}"

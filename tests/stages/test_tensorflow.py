@@ -103,7 +103,7 @@ def test_without_tensorflow_the_extra_is_named(tmp_path: Path, dataset: Path, co
     changes = options(SMALL + TENSORFLOW) if command[0] == "train" else []
     path = os.pathsep.join([str(folder / "none"), str(ROOT)])
     text = frcnn(folder, *command, *changes, code=2, PYTHONPATH=path)
-    assert "pip install '.[tensorflow]'" in text
+    assert "pip install 'frcnn[tensorflow]'" in text
     assert "Traceback" not in text
 
 

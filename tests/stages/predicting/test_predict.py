@@ -117,6 +117,7 @@ def test_url(server: str, tmp_path: Path) -> None:
         ("{folder}/none.jpg", "no such file"),
         ("{folder}/*.gif", "no file matches"),
         ("{folder}/empty", "no picture in this folder"),
+        ("{folder}/above", "--recursive reads the folders in it, too"),
         ("{folder}/notes.txt", "notes.txt"),
         ("{folder}/cut.jpg", "cut.jpg"),
         ("{server}/none.jpg", "404"),
@@ -133,6 +134,7 @@ def test_bad_picture_is_one_line_and_the_others_are_done(
     folder: Path, server: str, tmp_path: Path, capsys: pytest.CaptureFixture, picture: str, words: str
 ) -> None:
     (folder / "empty").mkdir()
+    (folder / "above/below").mkdir(parents=True)
     (folder / "eps.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
     (folder / "cut.jpg").write_bytes((folder / "one.jpg").read_bytes()[:700])
     bad = picture.format(folder=folder, server=server)
