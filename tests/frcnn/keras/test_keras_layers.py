@@ -50,7 +50,7 @@ def test_a_frozen_batch_norm_stays_what_it_is_in_training() -> None:
 @pytest.mark.parametrize("missing", ["tensorflow", "keras"])
 def test_the_extra_is_named_where_it_is_missing(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, missing, None)
-    with pytest.raises(UserError, match=r"pip install '.\[tensorflow\]'"):
+    with pytest.raises(UserError, match=r"pip install 'frcnn\[tensorflow\]'"):
         importlib.reload(frcnn.keras)
 
 
