@@ -9,10 +9,13 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def read_ahead(function: Callable[[T], R], items: Iterable[T], threads: int = 2) -> Iterator[R]:
+def read_ahead(function: Callable[[T], R], items: Iterable[T], threads: int = 2, finish: bool = False) -> Iterator[R]:
     """Yield the result for each item, in order; at most `threads` results beside that one are in memory.
 
     What the function raises is raised where its result would come. The items are asked for in the caller's thread.
+
+    Args:
+        finish: wait at the end, even after an error or a signal, for what has begun, so that no file is half-written.
     """
     waiting: deque[Future[R]] = deque()
     pool = ThreadPoolExecutor(threads)
@@ -24,4 +27,4 @@ def read_ahead(function: Callable[[T], R], items: Iterable[T], threads: int = 2)
         while waiting:
             yield waiting.popleft().result()
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)  # a signal does not wait for a slow server
+        pool.shutdown(wait=finish, cancel_futures=True)  # a signal does not wait for a slow server

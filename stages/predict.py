@@ -163,7 +163,7 @@ def _write_all(
         score = {"score_threshold": predictor.settings.score_threshold}
         return {"image": source} | _write(result.filter(classes=classes), target, score)
 
-    return read_ahead(write, jobs, threads=1)
+    return read_ahead(write, jobs, threads=1, finish=True)
 
 
 def _threshold(text: str) -> float | None:
