@@ -218,7 +218,7 @@ def _writing_in(folder: Path) -> Iterator[None]:
 
 
 def _remove_abandoned(folder: Path, before: float = math.inf) -> None:
-    """Remove temporary files that were last changed before a time, in seconds since 1970."""
+    """Remove temporary files last changed before a time, in seconds since 1970; remember that this is done."""
     for abandoned in folder.glob(".frcnn-*.tmp"):
         if abandoned.stat().st_mtime < before:
             abandoned.unlink()
